@@ -1,0 +1,53 @@
+# make demo | test | test-interop | test-long | check | format | lock | image | clean
+# PYTHON= chooses the interpreter, VENV= the environment's folder, ARGS= goes to pytest or to the demo.
+VENV ?= .venv
+IMAGE ?= sipbridge
+ARGS ?=
+export VENV
+export PYTHON
+PY := $(VENV)/bin/python
+CODE := bridge tests
+
+.PHONY: help demo test test-interop test-long check format lock image clean set-up phones
+
+help:
+	@sed -n '1,2s/^# //p' Makefile
+
+set-up:
+	@scripts/set-up dev
+
+phones: set-up
+	@scripts/phones
+
+demo:
+	@scripts/set-up demo
+	@$(PY) -m bridge demo $(ARGS)
+
+test: set-up phones
+	@$(PY) -m pytest -q -rs -m "not interop and not long" $(ARGS)
+
+# Exit code 5 is pytest's "no test was chosen".
+test-interop: set-up phones
+	@$(PY) -m pytest -q -rs -m interop $(ARGS) || { [ $$? = 5 ] && echo "test-interop: no interop tests yet"; }
+
+test-long: set-up phones
+	@$(PY) -m pytest -q -rs -m long $(ARGS) || { [ $$? = 5 ] && echo "test-long: no long tests yet"; }
+
+check: set-up
+	@$(PY) -m ruff format --check $(CODE)
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m mypy
+
+format: set-up
+	@$(PY) -m ruff format $(CODE)
+	@$(PY) -m ruff check --fix $(CODE)
+
+lock: set-up
+	@scripts/lock
+
+image:
+	docker build -t $(IMAGE) .
+
+clean:
+	rm -rf .venv .cache build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find bridge tests -name __pycache__ -type d -prune -exec rm -rf {} +
