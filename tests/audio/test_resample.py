@@ -40,8 +40,11 @@ def test_what_the_target_cannot_carry_is_filtered() -> None:
 
 def test_after_the_last_block_it_is_new() -> None:
     resampler = Resampler(24000, 8000)
-    once = resampler.process(tone(24000, 440, 0.1), last=True)
-    assert resampler.process(tone(24000, 440, 0.1), last=True) == once
+    once = samples(resampler.process(tone(24000, 440, 0.1), last=True))
+    again = samples(resampler.process(tone(24000, 440, 0.1), last=True))
+    assert len(again) == len(once) == 800
+    # soxr dithers 16-bit output, so the last bit may differ.
+    assert max(abs(a - b) for a, b in zip(again, once, strict=True)) <= 2
 
 
 def test_equal_rates_pass_untouched() -> None:
