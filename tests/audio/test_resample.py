@@ -15,6 +15,10 @@ def tone(rate: int, hz: float, seconds: float, level: int = 10000) -> bytes:
     )
 
 
+def samples(pcm: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(pcm) // 2}h", pcm)
+
+
 @pytest.mark.parametrize(
     ("rate_in", "rate_out"), [(8000, 24000), (24000, 8000), (16000, 8000), (8000, 16000)]
 )
