@@ -1,0 +1,71 @@
+"""What an agent's configuration asks of a session, and the `session.update` that says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """The wishes of one agent for its sessions; None means: leave it to the server's default."""
+
+    audio_format: str
+    """`audio/pcmu` or `audio/pcma`, both ways (8000 Hz, one byte a sample)."""
+    instructions: str | None = None
+    greeting: str | None = None
+    """How to open the conversation; None: the caller speaks first."""
+    voice: str | None = None
+    speed: float | None = None
+    turn_detection: Json | None = None
+    """The complete `server_vad` or `semantic_vad` object; None turns detection off."""
+    transcription: Json | None = None
+    noise_reduction: Json | None = None
+    tools: tuple[Json, ...] = ()
+    tool_choice: str | Json | None = None
+    parallel_tool_calls: bool | None = None
+    max_output_tokens: int | str | None = None
+    reasoning_effort: str | None = None
+    truncation: str | Json | None = None
+    far_end_delay_ms: int = 0
+    """Taken off the heard milliseconds: what the network and the phone still hold back from the ear."""
+    extra: Json = field(default_factory=dict)
+    """Session fields this version has no name for, merged in as they are."""
+
+    @property
+    def server_cancels(self) -> bool:
+        """Whether the server itself cancels a running response at `speech_started`."""
+        return bool((self.turn_detection or {}).get("interrupt_response", True)) and bool(self.turn_detection)
+
+    def session_update(self) -> Json:
+        """The `session` member of `session.update`, GA shape (reference section 5)."""
+        audio_input: Json = {
+            "format": {"type": self.audio_format},
+            "transcription": self.transcription,
+            "noise_reduction": self.noise_reduction,
+            "turn_detection": self.turn_detection,
+        }
+        audio_output: Json = {"format": {"type": self.audio_format}}
+        session: Json = {
+            "type": "realtime",
+            "output_modalities": ["audio"],
+            "audio": {"input": audio_input, "output": audio_output},
+            "tools": list(self.tools),
+        }
+        _put(audio_output, voice=self.voice, speed=self.speed)
+        _put(
+            session,
+            instructions=self.instructions,
+            tool_choice=self.tool_choice,
+            parallel_tool_calls=self.parallel_tool_calls,
+            max_output_tokens=self.max_output_tokens,
+            reasoning={"effort": self.reasoning_effort} if self.reasoning_effort else None,
+            truncation=self.truncation,
+        )
+        return session | self.extra
+
+
+def _put(target: Json, **members: Any) -> None:
+    target.update({name: value for name, value in members.items() if value is not None})
