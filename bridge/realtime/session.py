@@ -66,7 +66,7 @@ class Session:
         """Bytes of the caller's audio dropped because the server did not read."""
         self._url = url
         self._headers = dict(headers)
-        self._tls = tls if url.startswith("wss:") else None
+        self._tls = (tls or ssl.create_default_context()) if url.startswith("wss:") else None
         self._append_bytes = append_ms * BYTES_PER_MS
         self._pending = b""
         self._held: deque[bytes] = deque()

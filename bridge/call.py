@@ -1,0 +1,283 @@
+"""One call: the only place where a caller's leg and a model's session meet.
+
+`Call.run` is the story: ring, open the session while it rings, answer when the agent is ready, talk, end for one
+named reason, close both sides. Everything that can end a call (BYE, socket loss, time limit, shutdown ...) comes in
+by `end`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from bridge.agents import Profile
+from bridge.audio.g711 import translation
+from bridge.digits import DigitCollector
+from bridge.legs.leg import Leg
+from bridge.realtime import events as ev
+from bridge.realtime.conversation import DELETED
+from bridge.realtime.faults import ADVICE, FATAL_CODES
+from bridge.realtime.session import SessionFailed
+from bridge.realtime.tools import HANG_UP
+from bridge.records import CallRecord, Counts, EndReason
+
+log = structlog.get_logger("sipbridge.call")
+
+RETRY_AFTER_S = 5
+FAREWELL_S = 0.3
+"""Silence between the last word and the BYE: the far end still plays what its jitter buffer holds."""
+_LEG_REASONS = {
+    "cancelled": EndReason.CALLER_CANCELLED,
+    "bye": EndReason.CALLER_HUNG_UP,
+    "ack_timeout": EndReason.ACK_TIMEOUT,
+    "rtp_timeout": EndReason.RTP_TIMEOUT,
+}
+
+
+class Call:
+    """One call from the INVITE to its record."""
+
+    def __init__(
+        self,
+        leg: Leg,
+        profile: Profile,
+        *,
+        trunk: str = "",
+        session_timeout_s: float,
+        limit_s: float,
+        transcripts: bool = False,
+        watch: Callable[[Call, ev.Event], None] = lambda call, event: None,
+        on_turn: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self.leg = leg
+        self.profile = profile
+        self.counts = Counts()
+        self.answered_at: float | None = None
+        self._trunk = trunk
+        self._session_timeout_s = session_timeout_s
+        self._limit_s = limit_s
+        self._transcripts = transcripts
+        self._watch = watch
+        self._on_turn = on_turn
+        self._began_at = time.monotonic()
+        self._ready_at = self._began_at
+        self._end: asyncio.Future[tuple[EndReason, str]] = asyncio.get_running_loop().create_future()
+        self._hanging_up: asyncio.TimerHandle | None = None
+        self._wants_to_hang_up = False
+        self._speech_ended_at: float | None = None
+        self._digits = DigitCollector(on_first=self._interrupt_by_key, on_digits=self._say_digits)
+        session_law = profile.law_for(leg.law)
+        self.session = profile.session(session_law, self._on_event)
+        self._session_law = session_law
+        leg.on_audio = self.session.append
+        leg.on_digit = self._on_digit
+        leg.on_drained = self._hang_up_when_heard
+        leg.on_ended = self._on_leg_ended
+
+    async def run(self) -> CallRecord:
+        """The whole call. Returns its record; both sides are closed by then."""
+        reader: asyncio.Task[None] | None = None
+        try:
+            self.leg.ring()
+            if await self._open_session():
+                self._answer()
+                reader = asyncio.create_task(self.session.run())
+                self.session.greet()
+                await self._end
+        finally:
+            self.end(EndReason.INTERNAL_ERROR)  # no effect when a reason is already there
+            await self._close(reader)
+        return self._record()
+
+    def end(self, reason: EndReason, detail: str = "") -> None:
+        """End the call; the first reason counts."""
+        if not self._end.done():
+            self._end.set_result((reason, detail))
+
+    async def _open_session(self) -> bool:
+        opening = asyncio.create_task(self.session.open(self._session_timeout_s))
+        await asyncio.wait({opening, self._end}, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait({opening})
+            return False
+        try:
+            ready = opening.result()
+        except SessionFailed as failure:
+            self._refuse(failure)
+            return False
+        self._ready_at = time.monotonic()
+        log.info("session.ready", session=ready.session_id, model=ready.model, agent=self.profile.name)
+        return not self._end.done()
+
+    def _refuse(self, failure: SessionFailed) -> None:
+        advice = ADVICE.get(failure.reason, "see the service's message")
+        log.error(
+            "session.failed", agent=self.profile.name, reason=failure.reason, detail=failure.detail, advice=advice
+        )
+        self.end(EndReason.SESSION_FAILED, failure.reason)
+        self.leg.refuse(503, [("Retry-After", str(RETRY_AFTER_S))])
+
+    def _answer(self) -> None:
+        self.leg.answer()
+        self.answered_at = time.monotonic()
+        self._down = translation(self._session_law, self.leg.law)
+        up = translation(self.leg.law, self._session_law)
+        if up is not None:
+            self.leg.on_audio = lambda audio: self.session.append(audio.translate(up))
+        self._limit = asyncio.get_running_loop().call_later(self._limit_s, self.end, EndReason.TIME_LIMIT)
+
+    async def _close(self, reader: asyncio.Task[None] | None) -> None:
+        self._digits.close()
+        for timer in (getattr(self, "_limit", None), self._hanging_up):
+            if timer is not None:
+                timer.cancel()
+        self.leg.close()
+        await self.session.close()
+        if reader is not None:
+            await reader
+        self._collect()
+
+    # What the session says
+
+    def _on_event(self, event: ev.Event) -> None:
+        if type(event) is ev.AudioDelta:
+            self._play(event)
+            return
+        self._watch(self, event)
+        match event:
+            case ev.AudioEnd(item_id):
+                self.leg.end_item(item_id)
+            case ev.SpeechStarted():
+                self._interrupt()
+            case ev.SpeechStopped():
+                self._speech_ended_at = time.monotonic()
+            case ev.ResponseEnded():
+                self._on_response_ended(event)
+            case ev.CallerSaid(item_id, text) | ev.AgentSaid(item_id, text) if self._transcripts:
+                who = "caller" if isinstance(event, ev.CallerSaid) else "agent"
+                log.info("transcript", who=who, item=item_id, text=text)
+            case ev.ToolCall():
+                self._on_tool_call(event)
+            case ev.SessionError():
+                self._on_session_error(event)
+            case ev.Lost(code, reason):
+                self.end(EndReason.SESSION_LOST, f"{code} {reason}".strip())
+
+    def _play(self, delta: ev.AudioDelta) -> None:
+        if self._speech_ended_at is not None:
+            self._on_turn(time.monotonic() - self._speech_ended_at)
+            self._speech_ended_at = None
+        audio = delta.audio if self._down is None else delta.audio.translate(self._down)
+        if not self.leg.play(delta.item_id, audio):
+            self.counts.audio_overflow += 1
+
+    def _interrupt(self, *, by_server: bool = True) -> None:
+        """The barge-in: silence, then the truth about what was heard, in this very loop turn."""
+        heard = self.leg.flush()
+        cuts = self.session.interrupted(heard, by_server=by_server)
+        self._stay()
+        if not cuts:
+            return
+        self.counts.barge_ins += 1
+        for cut in cuts:
+            if cut.heard_ms == DELETED:
+                self.counts.deleted_items += 1
+            else:
+                self.counts.truncated_items += 1
+            log.debug("barge_in", item=cut.item_id, heard_ms=cut.heard_ms)
+            self._watch(self, cut)
+
+    def _on_response_ended(self, ended: ev.ResponseEnded) -> None:
+        responses = self.counts.responses
+        status = ended.status if ended.status in ("completed", "cancelled", "incomplete", "failed") else "other"
+        responses[status] = responses.get(status, 0) + 1
+        if status == "failed":
+            log.warning("response.failed", response=ended.response_id, code=ended.detail)
+            if ended.detail in FATAL_CODES:
+                self.end(EndReason.SESSION_FAILED, ended.detail)
+        self._hang_up_when_heard()
+
+    def _on_session_error(self, error: ev.SessionError) -> None:
+        self.counts.session_errors[error.code] = self.counts.session_errors.get(error.code, 0) + 1
+        if error.harmless:
+            log.debug("session.error", code=error.code, message=error.message)
+            return
+        log.warning("session.error", code=error.code, message=error.message, fatal=error.fatal)
+        if error.fatal:
+            self.end(EndReason.SESSION_FAILED, error.code)
+
+    # Tools
+
+    def _on_tool_call(self, tool: ev.ToolCall) -> None:
+        if tool.name != HANG_UP:
+            log.warning("tool.unknown", tool=tool.name)
+            self.session.tool_result(tool.call_id, {"error": f"there is no tool {tool.name}"})
+            return
+        self.session.tool_result(tool.call_id, {"status": "the call ends when the caller has heard you"}, respond=False)
+        self._wants_to_hang_up = True
+        self._hang_up_when_heard()
+
+    def _hang_up_when_heard(self) -> None:
+        """Hang up once the farewell has really left (quirk H1)."""
+        ready = self._wants_to_hang_up and self.leg.drained and not self.session.protocol.response_active
+        if ready and self._hanging_up is None:
+            loop = asyncio.get_running_loop()
+            self._hanging_up = loop.call_later(FAREWELL_S, self.end, EndReason.AGENT_HUNG_UP)
+
+    def _stay(self) -> None:
+        """The caller spoke into the farewell: the call goes on."""
+        self._wants_to_hang_up = False
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
+            self._hanging_up = None
+
+    # What the caller does
+
+    def _on_digit(self, digit: str) -> None:
+        self.counts.digits += 1
+        self._digits.press(digit)
+
+    def _interrupt_by_key(self) -> None:
+        self._interrupt(by_server=False)
+
+    def _say_digits(self, digits: str) -> None:
+        self.session.user_text(f"The caller pressed {' '.join(digits)} on the keypad.")
+
+    def _on_leg_ended(self, word: str, detail: str) -> None:
+        self.end(_LEG_REASONS.get(word, EndReason.SIGNALLING_LOST), detail)
+
+    # The end
+
+    def collected(self) -> Counts:
+        """The call's counts as of now."""
+        self._collect()
+        return self.counts
+
+    def _collect(self) -> None:
+        counts, session = self.counts, self.session
+        counts.late_deltas = session.protocol.conversation.late_deltas
+        counts.uplink_bytes = session.audio_in_bytes
+        counts.uplink_dropped_bytes = session.audio_dropped_bytes
+        counts.session_events = session.protocol.events_in
+        counts.session_malformed = session.protocol.malformed
+        counts.session_unknown = session.protocol.unknown
+
+    def _record(self) -> CallRecord:
+        reason, detail = self._end.result()
+        now = time.monotonic()
+        answered = self.answered_at is not None
+        return CallRecord(
+            call_id=self.leg.call_id,
+            agent=self.profile.name,
+            trunk=self._trunk,
+            reason=reason,
+            detail=detail,
+            law=self.leg.law.name,
+            answered=answered,
+            setup_s=(self.answered_at or now) - self._began_at,
+            talk_s=now - self.answered_at if self.answered_at is not None else 0.0,
+        )

@@ -1,0 +1,63 @@
+"""The face of a caller's side, as `call` uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from bridge.audio.g711 import Law
+from bridge.media.playout import Heard
+
+
+class LegRefused(Exception):
+    """The caller's offer cannot be served; carries the SIP status to answer with and the reason's word."""
+
+    def __init__(self, status: int, word: str, detail: str) -> None:
+        super().__init__(f"{status} {word}: {detail}")
+        self.status = status
+        self.word = word
+        self.detail = detail
+
+
+class Leg(Protocol):
+    """One caller. The callbacks are set by the call before `prepare`; none comes after `on_ended`."""
+
+    call_id: str
+    dialled: str
+    law: Law
+    """The law the caller speaks; may change until `on_audio` is first called."""
+    on_audio: Callable[[bytes], None]
+    """G.711 bytes in the caller's law, in order, without holes in time."""
+    on_digit: Callable[[str], None]
+    on_drained: Callable[[], None]
+    """The last byte that was queued has left."""
+    on_ended: Callable[[str, str], None]
+    """(word, detail): the caller's side is over."""
+
+    def prepare(self) -> None:
+        """Take a port and agree on a codec. Raises LegRefused; nothing is held then."""
+
+    def ring(self) -> None:
+        """Tell the caller that it rings."""
+
+    def answer(self) -> None:
+        """Answer; audio flows from here."""
+
+    def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Refuse the call."""
+
+    def close(self) -> None:
+        """End the dialog in whatever way its state asks for, and free the port. Idempotent."""
+
+    def play(self, item_id: str, audio: bytes) -> bool:
+        """Queue an item's audio (caller's law). False: refused, the queue is full or the item was flushed."""
+
+    def end_item(self, item_id: str) -> None:
+        """No more audio of the item comes."""
+
+    def flush(self) -> tuple[Heard, ...]:
+        """Fall silent now; the answer says what was sent of each item that was cut."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits to be played."""

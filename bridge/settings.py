@@ -1,0 +1,163 @@
+"""From a YAML file and the environment to a `Config`, with errors that name the line and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bridge.config import Config
+
+PREFIX = "BRIDGE_"
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_Place = tuple[str | int, ...]
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text holds one line per fault."""
+
+
+def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration of a file (None: the defaults) with the environment over it. Raises ConfigError."""
+    tree, lines = _read(path, environ) if path else ({}, {})
+    sources: dict[_Place, str] = {place: f"{path}:{line}" for place, line in lines.items()}
+    for name, text in sorted(environ.items()):
+        if name.startswith(PREFIX) and "__" in name:
+            place = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
+            _overlay(tree, place, _scalar(name, text), name)
+            sources[place] = name
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        faults = [_explain(dict(fault), sources, str(path or "environment")) for fault in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(faults))) from None
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[_Place, int]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if tree is None:
+        return {}, {}
+    if not isinstance(tree, dict) or root is None:
+        raise ConfigError(f"{path}:1: write sections such as `sip:` and `agents:`")
+    lines: dict[_Place, int] = {}
+    _index(root, (), lines)
+    expanded = _expand(tree, (), environ, lambda place: f"{path}:{lines.get(place, 1)}")
+    assert isinstance(expanded, dict)
+    return expanded, lines
+
+
+def _index(node: yaml.Node, place: _Place, lines: dict[_Place, int]) -> None:
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            lines[(*place, str(key.value))] = key.start_mark.line + 1
+            _index(value, (*place, str(key.value)), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            _index(value, (*place, number), lines)
+
+
+def _expand(value: Any, place: _Place, environ: Mapping[str, str], where: Any) -> Any:
+    """Replace ${NAME} and ${NAME:-default} in every string."""
+    if isinstance(value, dict):
+        return {str(key): _expand(item, (*place, str(key)), environ, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, (*place, number), environ, where) for number, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = environ.get(match[1], match[2])
+        if found is None:
+            name = match[1]
+            raise ConfigError(
+                f"{where(place)}: {_dotted(place)}: ${{{name}}} is not set in the environment: set {name}"
+            )
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _scalar(name: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{name}: not a YAML value; put quotes around text with special characters") from None
+    return text if value is None and text.strip() not in ("null", "~") else value
+
+
+def _overlay(tree: dict[str, Any], place: tuple[str, ...], value: Any, name: str) -> None:
+    for part in place[:-1]:
+        below = tree.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"{name}: {part} is not a section; it has a value of its own")
+        tree = below
+    tree[place[-1]] = value
+
+
+def _dotted(place: _Place) -> str:
+    return ".".join(str(part) for part in place) or "the file"
+
+
+def _explain(fault: dict[str, Any], sources: Mapping[_Place, str], fallback: str) -> str:
+    place = tuple(part for part in fault["loc"] if part not in ("server_vad", "semantic_vad"))
+    origin = place
+    while origin and origin not in sources:
+        origin = origin[:-1]
+    return f"{sources.get(origin, fallback)}: {_dotted(place)}: {_reason(fault, place)}"
+
+
+def _reason(fault: dict[str, Any], place: _Place) -> str:
+    kind, context, value = fault["type"], fault.get("ctx", {}), fault["input"]
+    if kind == "extra_forbidden":
+        return _unknown_key(place)
+    if kind == "missing":
+        return "must be given"
+    if kind == "value_error":
+        shown = "" if isinstance(value, dict | BaseModel) else f"{value!r}: "
+        return f"{shown}{context['error']}"
+    if "password" in place or "key" in place:
+        return str(fault["msg"])
+    return f"{value!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def _unknown_key(place: _Place) -> str:
+    known = sorted(_keys_at(place[:-1]))
+    close = difflib.get_close_matches(str(place[-1]), known, 1)
+    hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(known)}"
+    return f"unknown key; {hint}"
+
+
+def _keys_at(place: _Place) -> set[str]:
+    """The keys a section knows, found by walking the models down the place."""
+    models: list[type[BaseModel]] = [Config]
+    for part in place:
+        fields = [model.model_fields for model in models]
+        annotations = [known[str(part)].annotation for known in fields if str(part) in known]
+        if annotations:
+            models = [model for annotation in annotations for model in _models(annotation)]
+    return {field.alias or name for model in models for name, field in model.model_fields.items()}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
