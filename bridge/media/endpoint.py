@@ -1,0 +1,98 @@
+"""The RTP socket of one call and its guard: whatever a stranger sends ends here as a counted drop."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from bridge.media.rtp import RtpError, RtpPacket, parse
+from bridge.media.source import SourceLatch
+from bridge.media.stats import MediaStats
+
+BATCH = 32
+"""Datagrams per wake-up: a flood on one port must not hold the loop."""
+LARGEST = 1500
+"""Bytes. G.711 of 60 ms is 492; more than an Ethernet frame is not for us."""
+
+
+class RtpEndpoint:
+    """Reads and writes packets on a bound, non-blocking UDP socket, which it owns.
+
+    `deliver(packet, now)` gets each valid packet of the caller. Faults of the network are counted, never raised.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        latch: SourceLatch,
+        stats: MediaStats,
+        clock: Callable[[], float],
+        deliver: Callable[[RtpPacket, float], None],
+    ) -> None:
+        self.latch = latch
+        self._sock = sock
+        self._stats = stats
+        self._clock = clock
+        self._deliver = deliver
+        self._loop: asyncio.AbstractEventLoop | None = None  # while not reading
+        self._closed = False
+
+    def start(self) -> None:
+        """Read from now on, in the running loop. What came before is read too."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._sock.fileno(), self.read)
+
+    def close(self) -> None:
+        """Stop reading and close the socket; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def read(self) -> None:
+        """Take what waits in the socket, at most `BATCH` datagrams."""
+        now = self._clock()
+        for _ in range(BATCH):
+            if self._closed:
+                return
+            try:
+                datagram, source = self._sock.recvfrom(LARGEST + 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                # An ICMP error that came back for something that we sent.
+                self._stats.drop("icmp")
+                continue
+            admitted = self._admit(datagram, source[:2], now)
+            if isinstance(admitted, RtpPacket):
+                self._deliver(admitted, now)
+            else:
+                self._stats.drop(admitted)
+
+    def send(self, datagram: bytes) -> bool:
+        """Send to the caller. False: the machine did not take it, and nobody will hear it."""
+        try:
+            self._sock.sendto(datagram, self.latch.destination)
+        except OSError:
+            self._stats.send_failures += 1
+            return False
+        self._stats.packets_out += 1
+        self._stats.bytes_out += len(datagram)
+        return True
+
+    def _admit(self, datagram: bytes, source: tuple[str, int], now: float) -> RtpPacket | str:
+        """The caller's packet in a datagram; the reason for anything else."""
+        if not self.latch.knows(source):
+            return "stranger"
+        if len(datagram) > LARGEST:
+            return "size"
+        try:
+            packet = parse(datagram)
+        except RtpError as error:
+            return error.reason
+        if not self.latch.accept(source, packet, now):
+            return "stranger"
+        self._stats.packets_in += 1
+        self._stats.bytes_in += len(datagram)
+        return packet

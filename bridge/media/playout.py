@@ -1,0 +1,258 @@
+"""The ledger of the model's audio: what waits, what was sent, and so what the caller has heard.
+
+Audio comes in bursts of any size and leaves in frames of 20 ms, one per slot of the pacer. Milliseconds are
+counted where a frame is pulled for the wire and nowhere else; silence that fills a frame is never counted.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bridge.audio.g711 import BYTES_PER_MS, Law, silence
+
+TAIL_TICKS = 3
+"""Slots for which less than a frame is kept back while more of its item may come."""
+REMEMBERED = 256
+"""Items done with whose ids are still known, so that audio that comes too late is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame for the wire: `payload` is full, its first `heard_bytes` are the item's, the rest silence."""
+
+    item_id: str
+    payload: bytes
+    heard_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the caller has heard of an item that was cut: milliseconds sent and received, rounded down."""
+
+    item_id: str
+    sent_ms: int
+    received_ms: int
+    ended: bool
+
+
+@dataclass(slots=True)
+class _Item:
+    item_id: str
+    chunks: deque[bytes] = field(default_factory=deque)
+    offset: int = 0
+    received: int = 0
+    sent: int = 0
+    ended: bool = False
+    started: bool = False
+    lead_ticks: int = 0
+    tail_ticks: int = 0
+    in_gap: bool = False
+    gap_counted: bool = False
+
+    def take(self, size: int) -> bytes:
+        """Remove `size` bytes that are there; one slice when the first chunk has them all."""
+        self.sent += size
+        piece = self._slice(size)
+        if len(piece) == size:
+            return piece
+        pieces = [piece]
+        missing = size - len(piece)
+        while missing:
+            pieces.append(self._slice(missing))
+            missing -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def _slice(self, size: int) -> bytes:
+        chunk = self.chunks[0]
+        end = self.offset + size
+        piece = chunk[self.offset : end]
+        if end < len(chunk):
+            self.offset = end
+        else:
+            self.chunks.popleft()
+            self.offset = 0
+        return piece
+
+    def put_back(self, data: bytes) -> None:
+        """Undo `take`."""
+        self.sent -= len(data)
+        if self.offset:
+            self.chunks[0] = self.chunks[0][self.offset :]
+            self.offset = 0
+        self.chunks.appendleft(data)
+
+
+class Playout:
+    """Queue and ledger of one call. Items play one after the other, in the order first pushed or announced.
+
+    An item starts when `lead_ms` of it is there, or it has ended, or its first bytes have waited that long. The
+    next item waits for the `end` of the one before. All audio is G.711 of the call's law.
+    """
+
+    def __init__(
+        self,
+        frame_bytes: int = 160,
+        lead_ms: int = 60,
+        *,
+        law: Law = Law.PCMU,
+        cap_ms: int = 600_000,
+        on_drained: Callable[[], None] | None = None,
+    ) -> None:
+        self.frame_bytes = frame_bytes
+        self.on_drained = on_drained
+        """Called when the last byte of an ended item has been pulled and nothing else is queued."""
+        self.underruns = 0
+        """Gaps inside an item: it ran dry and then more of it came."""
+        self.refused = 0
+        """Pushes over the cap."""
+        self.dropped_late = 0
+        """Pushes for items that were flushed or had ended."""
+        self._law = law
+        self._lead_bytes = lead_ms * BYTES_PER_MS
+        self._lead_ticks = -(-self._lead_bytes // frame_bytes)
+        self._cap = cap_ms * BYTES_PER_MS
+        self._queue: deque[_Item] = deque()
+        self._items: dict[str, _Item] = {}
+        self._past: dict[str, int] = {}  # bytes sent of items done with, oldest first
+        self._queued = 0
+        self._last: tuple[_Item, Frame] | None = None  # until a pull, and after it was undone
+
+    @property
+    def drained(self) -> bool:
+        """Nothing waits and no item is open."""
+        return not self._queue
+
+    @property
+    def queued_ms(self) -> int:
+        """Audio that waits, all items."""
+        return self._queued // BYTES_PER_MS
+
+    @property
+    def playing(self) -> str | None:
+        """The item in the air, also while it has run dry; None between items."""
+        return self._queue[0].item_id if self._queue and self._queue[0].started else None
+
+    def sent_ms(self, item_id: str) -> int:
+        """Milliseconds of an item that went out so far; 0 for an unknown or long past one."""
+        item = self._items.get(item_id)
+        return (item.sent if item else self._past.get(item_id, 0)) // BYTES_PER_MS
+
+    def announce(self, item_id: str) -> None:
+        """Give an item its place in the order before its audio comes."""
+        if item_id not in self._items and item_id not in self._past:
+            item = self._items[item_id] = _Item(item_id)
+            self._queue.append(item)
+
+    def push(self, item_id: str, data: bytes) -> bool:
+        """Queue audio of an item. False: refused, because the item is over or the call's cap is reached."""
+        item = self._items.get(item_id)
+        if item_id in self._past or (item is not None and item.ended):
+            self.dropped_late += 1
+            return False
+        if self._queued + len(data) > self._cap:
+            self.refused += 1
+            return False
+        if item is None:
+            self.announce(item_id)
+            item = self._items[item_id]
+        if data:
+            self._append(item, data)
+        return True
+
+    def end(self, item_id: str) -> None:
+        """No more audio of this item will come."""
+        item = self._items.get(item_id)
+        if item is not None and not item.ended:
+            item.ended = True
+            self._retire()
+
+    def pull(self) -> Frame | None:
+        """The frame of this slot; None when there is nothing to play now. Call it once per slot."""
+        self._last = None
+        if not self._queue:
+            return None
+        item = self._queue[0]
+        available = item.received - item.sent
+        if not item.started and not self._may_start(item, available):
+            return None
+        if available >= self.frame_bytes:
+            item.in_gap = item.gap_counted = False
+            return self._take(item, self.frame_bytes)
+        if not item.ended and _keep_back(item, available):
+            return None
+        return self._take(item, available)
+
+    def put_back(self) -> None:
+        """The frame of the last pull did not leave the machine: it was not heard and is next again."""
+        if self._last is None:
+            return
+        item, frame = self._last
+        self._last = None
+        if item.item_id not in self._items:
+            del self._past[item.item_id]
+            self._items[item.item_id] = item
+            self._queue.appendleft(item)
+        item.put_back(frame.payload[: frame.heard_bytes])
+        self._queued += frame.heard_bytes
+
+    def flush(self) -> tuple[Heard, ...]:
+        """Drop everything at once; what was heard of each item that is not heard to its end, in order of play."""
+        heard = tuple(
+            Heard(item.item_id, item.sent // BYTES_PER_MS, item.received // BYTES_PER_MS, item.ended)
+            for item in self._queue
+        )
+        for item in self._queue:
+            self._remember(item)
+        self._queue.clear()
+        self._queued = 0
+        self._last = None
+        return heard
+
+    def _append(self, item: _Item, data: bytes) -> None:
+        item.chunks.append(data)
+        item.received += len(data)
+        self._queued += len(data)
+        if item.in_gap and not item.gap_counted:
+            item.gap_counted = True
+            self.underruns += 1
+
+    def _may_start(self, item: _Item, available: int) -> bool:
+        if not available:
+            return False
+        item.started = item.ended or available >= self._lead_bytes or item.lead_ticks >= self._lead_ticks
+        item.lead_ticks += 1
+        return item.started
+
+    def _take(self, item: _Item, size: int) -> Frame:
+        payload = item.take(size)
+        self._queued -= size
+        item.tail_ticks = 0
+        if size < self.frame_bytes:
+            payload += silence(self.frame_bytes - size, self._law)
+        frame = Frame(item.item_id, payload, size)
+        self._last = item, frame
+        if item.ended and item.sent == item.received:
+            self._retire()
+        return frame
+
+    def _retire(self) -> None:
+        """Take items that were heard to their end off the head of the queue."""
+        retired = False
+        while self._queue and self._queue[0].ended and self._queue[0].sent == self._queue[0].received:
+            self._remember(self._queue.popleft())
+            retired = True
+        if retired and not self._queue and self.on_drained is not None:
+            self.on_drained()
+
+    def _remember(self, item: _Item) -> None:
+        del self._items[item.item_id]
+        self._past[item.item_id] = item.sent
+        if len(self._past) > REMEMBERED:
+            del self._past[next(iter(self._past))]
+
+
+def _keep_back(item: _Item, available: int) -> bool:
+    """Whether a dry item says nothing in this slot: its tail may be completed by what comes next."""
+    item.in_gap = True
+    item.tail_ticks += available > 0
+    return not available or item.tail_ticks <= TAIL_TICKS

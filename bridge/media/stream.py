@@ -1,0 +1,172 @@
+"""The media of one call: the caller's audio and keys come up, the model's audio goes down on the slot clock."""
+
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from bridge.audio.g711 import Law, silence
+from bridge.media import dtmf
+from bridge.media.dtmf import DtmfReceiver
+from bridge.media.endpoint import RtpEndpoint
+from bridge.media.jitter import JitterBuffer
+from bridge.media.pacer import Handle, SlotClock
+from bridge.media.playout import Playout
+from bridge.media.rtp import RtpPacket, RtpWriter
+from bridge.media.source import SourceLatch
+from bridge.media.stats import MediaStats
+
+COMFORT_NOISE = 13
+"""Static payload type of RFC 3389: the caller's phone says that it is silent."""
+FRAME = 160
+NOWHERE = ("0.0.0.0", "::")
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+"""Ours, of the answer (RFC 3264 section 6.1)."""
+
+
+class MediaStream:
+    """RTP of one call on one socket, which it owns and closes.
+
+    From `start` to `close` one packet leaves per slot, silence between talkspurts. `on_audio` gets the caller's
+    G.711 in order, concealment and silence included, mostly one packet's payload at a time; it also gets what
+    comes while we are on hold (`recvonly`: look at `direction`). `on_digit` gets one key at a time. `on_timeout`
+    is called once when nothing valid came for `rtp_timeout_s` (0: never); hold does not count. `on_fault` is
+    called when a slot raised: the stream has then lost its clock, and the call is over.
+    """
+
+    def __init__(
+        self,
+        *,
+        sock: socket.socket,
+        pacer: SlotClock,
+        law: Law,
+        remote: tuple[str, int],
+        signalling_host: str,
+        event_payload_type: int | None,
+        on_audio: Callable[[bytes], None],
+        on_digit: Callable[[str], None],
+        on_timeout: Callable[[], None],
+        on_fault: Callable[[Exception], None] | None = None,
+        rtp_timeout_s: float = 30,
+        clock: Callable[[], float] = time.monotonic,
+        direction: Direction = "sendrecv",
+    ) -> None:
+        self.direction: Direction = direction
+        self.playout = Playout(law=law)
+        self._jitter = JitterBuffer(law)
+        self.stats = MediaStats(self._jitter, self.playout)
+        self._pacer = pacer
+        self._payload_type = law.payload_type
+        self._event_payload_type = event_payload_type
+        self._silence = silence(FRAME, law)
+        self._on_audio = on_audio
+        self._on_digit = on_digit
+        self._on_timeout = on_timeout
+        self._on_fault = on_fault
+        self._timeout = rtp_timeout_s
+        self._clock = clock
+        self._dtmf = DtmfReceiver()
+        self._writer = RtpWriter(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
+        self._talking = False  # whether the last slot carried the model's audio
+        self._started = False
+        self._heard_at: float | None = None  # while the time-out does not count
+        self._handle: Handle | None = None  # while not on the clock
+        accepted = {law.payload_type, COMFORT_NOISE, event_payload_type}
+        latch = SourceLatch(remote, signalling_host, frozenset(pt for pt in accepted if pt is not None))
+        self._endpoint = RtpEndpoint(sock, latch, self.stats, clock, self._receive)
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """Where our packets go now."""
+        return self._endpoint.latch.destination
+
+    def start(self) -> None:
+        """Receive and send from now on; needs a running loop."""
+        if self._handle is None:
+            self._heard_at = self._clock()
+            self._endpoint.start()
+            self._handle = self._pacer.add(self._tick, self._on_fault)
+
+    def retarget(self, remote: tuple[str, int], *, direction: Direction = "sendrecv") -> None:
+        """Follow a re-INVITE. Unless we may send, nothing leaves and the model's audio waits where it is."""
+        self._endpoint.latch.retarget(remote)
+        self.direction = direction
+        self._talking = False
+        self._jitter.suspend()
+        self._heard_at = self._clock()
+
+    def close(self) -> None:
+        """Leave the clock and close the socket; a second call does nothing."""
+        if self._handle is not None:
+            self._pacer.remove(self._handle)
+            self._handle = None
+        self._endpoint.close()
+
+    def _receive(self, packet: RtpPacket, now: float) -> None:
+        if self.direction not in ("sendrecv", "recvonly"):
+            self.stats.drop("direction")
+            return
+        self._heard_at = now
+        if packet.payload_type == self._payload_type:
+            for audio in self._jitter.put(packet, now):
+                self._on_audio(audio)
+        elif packet.payload_type == self._event_payload_type:
+            self._receive_event(packet, now)
+        elif packet.payload_type == COMFORT_NOISE:
+            self._hand_up(self._jitter.put_silent(packet, 0, now))
+        else:
+            self.stats.drop("payload_type")
+
+    def _receive_event(self, packet: RtpPacket, now: float) -> None:
+        event = dtmf.parse(packet.payload)
+        self._hand_up(self._jitter.put_silent(packet, event.duration if event else 0, now))
+        self._hand_up_digits(self._dtmf.receive(packet, now))
+
+    def _tick(self, now: float, missed: int) -> None:
+        """One slot of 20 ms: first what must leave on time, then what may wait some microseconds."""
+        if missed:
+            self.stats.skipped += missed
+            self._writer.skip(missed * FRAME)
+        if self._may_send():
+            self._send_slot()
+        else:
+            self._writer.skip(FRAME)
+        self._hand_up(self._jitter.due(now))
+        self._hand_up_digits(self._dtmf.due(now))
+        self._check_timeout(now)
+
+    def _may_send(self) -> bool:
+        host, port = self._endpoint.latch.destination
+        return self.direction in ("sendrecv", "sendonly") and port != 0 and host not in NOWHERE
+
+    def _send_slot(self) -> None:
+        frame = self.playout.pull()
+        talking = frame is not None
+        payload = frame.payload if frame is not None else self._silence
+        # RFC 3551 section 4.1: the marker shows where a talkspurt begins after silence.
+        marker = (talking and not self._talking) or not self._started
+        if self._endpoint.send(self._writer.packet(payload, self._payload_type, FRAME, marker)):
+            self._talking = talking
+            self._started = True
+            return
+        # Only what left the machine counts as heard: the frame is next again, its number too.
+        self._writer.retract()
+        self.playout.put_back()
+
+    def _hand_up(self, audio: list[bytes]) -> None:
+        for part in audio:
+            self._on_audio(part)
+
+    def _hand_up_digits(self, digits: str) -> None:
+        for digit in digits:
+            self.stats.digits += 1
+            self._on_digit(digit)
+
+    def _check_timeout(self, now: float) -> None:
+        if not self._timeout or self._heard_at is None or self.direction != "sendrecv":
+            return
+        if now - self._heard_at >= self._timeout:
+            self._heard_at = None
+            self._on_timeout()
