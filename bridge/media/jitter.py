@@ -52,6 +52,7 @@ class JitterBuffer:
         self.concealed_samples = 0
         self.silence_samples = 0
         """Silence put in place of events and of pauses in which nothing was sent."""
+        self._lost = 0
         self._wait = wait_ms / 1000
         self._starve = None if starve_ms is None else max(starve_ms, wait_ms) / 1000
         self._ssrc: int | None = None  # until the first packet
@@ -69,8 +70,9 @@ class JitterBuffer:
 
     @property
     def lost(self) -> int:
-        """Packets concealed that never came."""
-        return self.concealed - self.late
+        """Packets concealed that never came. It never goes down, so that it can be read as a counter."""
+        self._lost = max(self._lost, self.concealed - self.late)
+        return self._lost
 
     @property
     def concealed_ms(self) -> int:

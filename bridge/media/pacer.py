@@ -5,10 +5,12 @@ that were missed are skipped and counted: a burst would only fill the other side
 """
 
 import asyncio
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 PERIOD = 0.020
 PHASES = 4
@@ -28,6 +30,27 @@ class Round:
     phase: int
     missed: int
     lateness: float
+
+
+class Lateness:
+    """How late rounds began, as a histogram of plain ints."""
+
+    __slots__ = ("buckets", "sum_s")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(LATENESS_MS) + 1)
+        """Rounds per bucket, not cumulated; the last is for what is over 100 ms."""
+        self.sum_s = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one round; one that ran early was in time."""
+        self.buckets[bisect_left(LATENESS_MS, seconds * 1000)] += 1
+        self.sum_s += max(seconds, 0.0)
+
+    def cumulative_s(self) -> tuple[list[tuple[float, int]], float]:
+        """(upper bound in seconds, rounds up to it), the last bound infinite; and the sum of all in seconds."""
+        bounds = [bound / 1000 for bound in LATENESS_MS] + [math.inf]
+        return list(zip(bounds, accumulate(self.buckets), strict=True)), self.sum_s
 
 
 class Schedule:
@@ -79,7 +102,7 @@ class SlotClock:
         self.rounds = 0
         self.faults = 0
         """Streams removed because their tick raised."""
-        self.lateness = [0] * (len(LATENESS_MS) + 1)
+        self.lateness = Lateness()
         self._on_fault = on_fault
         self._early = early
         self._phases: list[list[Handle]] = [[] for _ in range(PHASES)]
@@ -118,7 +141,7 @@ class SlotClock:
         if not handles:
             return
         self.rounds += 1
-        self.lateness[bisect_left(LATENESS_MS, (due.lateness - self._early) * 1000)] += 1
+        self.lateness.add(due.lateness - self._early)
         for handle in tuple(handles):
             if not handle.active:
                 continue
@@ -154,9 +177,13 @@ class Pacer(SlotClock):
 
     def add(self, tick: Tick, on_fault: Callable[[Exception], None] | None = None) -> Handle:
         """As `SlotClock.add`; needs a running loop."""
+        self.start()
+        return super().add(tick, on_fault)
+
+    def start(self) -> None:
+        """Tick from now on, in the running loop, the streams that are there already. `add` does so by itself."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_soon(self._wake)
-        return super().add(tick, on_fault)
 
     def close(self) -> None:
         """Stop the clock and let go of all streams."""

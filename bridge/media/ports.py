@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import re
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -30,20 +29,21 @@ class RtpSocket(socket.socket):
 
 
 class PortPool:
-    """Even ports of a range such as "20000-20999", handed out round robin."""
+    """The even ports from `low` to `high`, both included, handed out round robin."""
 
-    def __init__(self, ports: str) -> None:
-        """ValueError when the range is malformed or has no even port."""
-        low, high = _parse_range(ports)
+    def __init__(self, low: int, high: int) -> None:
+        """ValueError when that is no range of ports or has no even one."""
+        if not 0 < low <= high <= 65535:
+            raise ValueError(f"{low}-{high} is no range of ports")
         self._free = deque(range(low + low % 2, high + 1, 2))
         if not self._free:
-            raise ValueError(f"no even port in {ports!r}")
+            raise ValueError(f"no even port in {low}-{high}")
         self.size = len(self._free)
 
     @property
-    def in_use(self) -> int:
-        """Ports whose sockets are open."""
-        return self.size - len(self._free)
+    def free(self) -> int:
+        """Ports that no open socket of the pool holds."""
+        return len(self._free)
 
     def open(self, host: str) -> RtpSocket:
         """A non-blocking socket bound to the next free port of `host`, an IP address.
@@ -63,15 +63,9 @@ class PortPool:
             return sock
         raise NoPort(f"all {self.size} RTP ports are taken")
 
-
-def _parse_range(ports: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", ports, re.ASCII)
-    if match is None:
-        raise ValueError(f"{ports!r} is no port range: write it as 20000-20999")
-    low, high = int(match[1]), int(match[2])
-    if not 0 < low <= high <= 65535:
-        raise ValueError(f"{ports!r} is no port range: 1 to 65535, the lower first")
-    return low, high
+    def release(self, sock: RtpSocket) -> None:
+        """Close a socket that nobody else will close; the same as its own `close`."""
+        sock.close()
 
 
 def _bind(host: str, port: int) -> RtpSocket:

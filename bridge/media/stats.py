@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from bridge.audio.g711 import Law
 from bridge.media.jitter import JitterBuffer
 from bridge.media.playout import Playout
 
@@ -10,8 +11,8 @@ from bridge.media.playout import Playout
 class MediaStats:
     """Packets and bytes are RTP packets of the caller and ours, headers included, without UDP and IP."""
 
-    jitter: JitterBuffer
-    playout: Playout
+    jitter: JitterBuffer = field(default_factory=lambda: JitterBuffer(Law.PCMU))
+    playout: Playout = field(default_factory=Playout)
     packets_in: int = 0
     packets_out: int = 0
     bytes_in: int = 0
@@ -28,9 +29,48 @@ class MediaStats:
         """Count one datagram that goes nowhere."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
+    @property
+    def lost(self) -> int:
+        """Packets of the caller that never came."""
+        return self.jitter.lost
+
+    @property
+    def late(self) -> int:
+        """Packets that came after their place was concealed."""
+        return self.jitter.late
+
+    @property
+    def duplicate(self) -> int:
+        """Packets that came twice."""
+        return self.jitter.duplicate
+
+    @property
+    def reordered(self) -> int:
+        """Packets that others overtook, but in time."""
+        return self.jitter.reordered
+
+    @property
+    def resyncs(self) -> int:
+        """New time lines of the caller."""
+        return self.jitter.resyncs
+
+    @property
+    def concealed_ms(self) -> int:
+        """Audio made up for lost packets."""
+        return self.jitter.concealed_ms
+
+    @property
+    def silence_ms(self) -> int:
+        """Silence in place of events and pauses."""
+        return self.jitter.silence_ms
+
+    @property
+    def underruns(self) -> int:
+        """Gaps inside the model's items."""
+        return self.playout.underruns
+
     def counts(self) -> dict[str, int]:
         """All counts flat, those of jitter buffer and playout included; drops as `dropped.<reason>`."""
-        jitter, playout = self.jitter, self.playout
         return {
             "packets_in": self.packets_in,
             "packets_out": self.packets_out,
@@ -39,16 +79,16 @@ class MediaStats:
             "send_failures": self.send_failures,
             "skipped": self.skipped,
             "digits": self.digits,
-            "lost": jitter.lost,
-            "late": jitter.late,
-            "duplicate": jitter.duplicate,
-            "reordered": jitter.reordered,
-            "resyncs": jitter.resyncs,
-            "strays": jitter.strays,
-            "concealed_ms": jitter.concealed_ms,
-            "silence_ms": jitter.silence_ms,
-            "underruns": playout.underruns,
-            "refused": playout.refused,
-            "dropped_late": playout.dropped_late,
+            "lost": self.lost,
+            "late": self.late,
+            "duplicate": self.duplicate,
+            "reordered": self.reordered,
+            "resyncs": self.resyncs,
+            "strays": self.jitter.strays,
+            "concealed_ms": self.concealed_ms,
+            "silence_ms": self.silence_ms,
+            "underruns": self.underruns,
+            "refused": self.playout.refused,
+            "dropped_late": self.playout.dropped_late,
             **{f"dropped.{reason}": count for reason, count in self.dropped.items()},
         }

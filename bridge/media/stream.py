@@ -50,12 +50,14 @@ class MediaStream:
         on_timeout: Callable[[], None],
         on_fault: Callable[[Exception], None] | None = None,
         rtp_timeout_s: float = 30,
+        lead_ms: int = 60,
+        jitter_ms: float = 60,
         clock: Callable[[], float] = time.monotonic,
         direction: Direction = "sendrecv",
     ) -> None:
         self.direction: Direction = direction
-        self.playout = Playout(law=law)
-        self._jitter = JitterBuffer(law)
+        self.playout = Playout(lead_ms=lead_ms, law=law)
+        self._jitter = JitterBuffer(law, jitter_ms)
         self.stats = MediaStats(self._jitter, self.playout)
         self._pacer = pacer
         self._payload_type = law.payload_type
