@@ -60,6 +60,6 @@ def reply_to(request: str, status: str, *, extra: str = "", body: str = "", tag:
 
 
 def sdp_for(port: int, payload_type: int = 0) -> str:
-    """The smallest answer: one audio line."""
+    """A small answer: one audio line, keys as 101."""
     head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-    return f"{head}m=audio {port} RTP/AVP {payload_type}\r\n"
+    return f"{head}m=audio {port} RTP/AVP {payload_type} 101\r\na=rtpmap:101 telephone-event/8000\r\n"

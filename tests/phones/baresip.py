@@ -1,0 +1,207 @@
+"""baresip without a sound card: says a WAV file, keeps what it hears as another, obeys over its control port.
+
+What baresip 1.0.0 wants (measured): the WAV at the codec's own rate (8000 Hz here); `net_interface` as an address;
+as callee the account must carry the called user. It hangs up when the file ends, so the rig pads it to `seconds`.
+"""
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from .processes import NotReady, Program, free_port, free_port_range
+
+_MODULES = "/usr/lib/baresip/modules"
+_CODECS = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1"}
+
+_CONFIG = """\
+poll_method epoll
+sip_listen 127.0.0.1:{port}
+net_interface 127.0.0.1
+ctrl_tcp_listen 127.0.0.1:{control}
+call_local_timeout 120
+call_max_calls 4
+audio_buffer 20-160
+audio_source aufile,{folder}/say.wav
+audio_player aubridge,null
+audio_alert aubridge,alert
+ausrc_format s16
+auplay_format s16
+auenc_format s16
+audec_format s16
+rtp_ports {media}-{media_last}
+rtcp_mux no
+jitter_buffer_delay 1-5
+snd_path {folder}
+module_path {modules}
+module g711.so
+module sndfile.so
+module aufile.so
+module aubridge.so
+module uuid.so
+module_app account.so
+module_app contact.so
+module_app menu.so
+module_app ctrl_tcp.so
+"""
+
+
+class Baresip(Program):
+    """One softphone. `async with await Baresip.start(...) as phone: await phone.dial("sip:600@127.0.0.1:5060")`."""
+
+    port: int
+    """Its SIP port (UDP and TCP) at 127.0.0.1."""
+    events: list[dict[str, Any]]
+    """What it told over the control port: `type` is CALL_RINGING, CALL_ESTABLISHED, CALL_CLOSED ..."""
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+    _listening: asyncio.Task[None]
+    _arrived: asyncio.Event
+
+    @classmethod
+    async def start(
+        cls,
+        folder: Path,
+        *,
+        pcm: bytes = b"",
+        seconds: float = 10.0,
+        codec: str = "PCMU",
+        user: str = "baresip",
+        transport: str = "udp",
+        registrar: str = "",
+        password: str = "",
+        answer: str = "auto",
+    ) -> Self:
+        """A phone that says `pcm` (16 bit, 8000 Hz, mono), then silence up to `seconds`; NotReady with its log.
+
+        `registrar` ("host:port") makes it register as `user`; `answer` is auto or manual.
+        """
+        account = f"answermode={answer};regint={60 if registrar else 0}"
+        account += f";auth_user={user};auth_pass={password}" if password else ""
+        port, control = free_port(), free_port(socket.SOCK_STREAM)
+        uri = f"sip:{user}@{registrar or f'127.0.0.1:{port}'};transport={transport}"
+        _prepare(folder, f"<{uri}>;audio_codecs={_CODECS[codec]};{account}", port, control)
+        _write_wav(folder / "say.wav", pcm, seconds)
+        phone = cls([shutil.which("baresip") or "baresip", "-4", "-f", str(folder)], folder)
+        phone.port, phone.events, phone._arrived = port, [], asyncio.Event()
+        try:
+            await phone._connect(control)
+        except (NotReady, OSError):
+            phone.stop()
+            raise
+        return phone
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+        self._writer.close()
+        # It takes its leave of its registrar first, and that may live in this loop.
+        await asyncio.to_thread(self.stop)
+
+    async def _connect(self, control: int) -> None:
+        await asyncio.to_thread(self.wait_for_port, control, socket.SOCK_STREAM)
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", control)
+        self._listening = asyncio.ensure_future(self._listen())
+
+    async def _listen(self) -> None:
+        """Read netstrings of JSON for as long as the connection lasts."""
+        try:
+            while True:
+                length = int((await self._reader.readuntil(b":"))[:-1])
+                text = await self._reader.readexactly(length + 1)
+                self.events.append(json.loads(text[:-1]))
+                self._arrived.set()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+
+    async def command(self, name: str, parameters: str = "") -> str:
+        """Give a command of its menu (dial, hangup, hold, resume, sndcode, transfer ...); what it answers.
+
+        RuntimeError when it refuses.
+        """
+        token = f"t{len(self.events)}"
+        text = json.dumps({"command": name, "params": parameters, "token": token}).encode()
+        self._writer.write(b"%d:%s," % (len(text), text))
+        answer = await self._next(lambda event: event.get("token") == token, f"an answer to {name}", 5.0)
+        if not answer.get("ok"):
+            raise RuntimeError(f"baresip refused {name}: {answer.get('data', '').strip()}")
+        return str(answer.get("data", "")).strip()
+
+    async def event(self, kind: str, within: float = 10.0) -> dict[str, Any]:
+        """Wait for the first event of that type (those of the past count too); TimeoutError tells the log."""
+        return await self._next(lambda event: event.get("type") == kind, kind, within)
+
+    async def registered(self, within: float = 10.0) -> None:
+        """Wait until its registrar has accepted it. (The event may come before the control port is open.)"""
+        async with asyncio.timeout(within):
+            # Another process writes the log: there is no event to wait for.
+            while not re.search(r"200 OK .*\d+ bindings?\]", self.said()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def _next(self, wanted: Any, what: str, within: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(within):
+                while not (found := [event for event in self.events if wanted(event)]):
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                return found[0]
+        except TimeoutError:
+            types = [event.get("type", "answer") for event in self.events]
+            raise TimeoutError(f"baresip: no {what}; it told {types} and said: {self.said()}") from None
+
+    async def dial(self, uri: str, within: float = 10.0) -> None:
+        """Call and wait until it is answered."""
+        await self.command("dial", uri)
+        await self.event("CALL_ESTABLISHED", within)
+
+    async def press(self, digits: str, gap_s: float = 0.3) -> None:
+        """Send keys as RFC 4733 events."""
+        for digit in digits:
+            await self.command("sndcode", digit)
+            await asyncio.sleep(gap_s)
+
+    async def hang_up(self) -> None:
+        """End the call and wait until baresip has closed it."""
+        await self.command("hangup")
+        await self.event("CALL_CLOSED", 5.0)
+
+    def heard(self) -> bytes:
+        """16-bit PCM at 8000 Hz of everything it has played out so far (whole files once the call is over)."""
+        return b"".join(_read_wav(path) for path in self._recordings("dec"))
+
+    def _recordings(self, side: str) -> Sequence[Path]:
+        return sorted(self.folder.glob(f"dump-*-{side}.wav"))
+
+
+def _prepare(folder: Path, account: str, port: int, control: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    media = free_port_range(8)
+    config = _CONFIG.format(
+        port=port, control=control, media=media, media_last=media + 7, folder=folder, modules=_MODULES
+    )
+    (folder / "config").write_text(config)
+    (folder / "accounts").write_text(account + "\n")
+    (folder / "contacts").write_text("")
+
+
+def _write_wav(path: Path, pcm: bytes, seconds: float) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(pcm.ljust(2 * round(8000 * seconds), b"\0"))
+
+
+def _read_wav(path: Path) -> bytes:
+    """The samples behind the header, also of a file that is still being written (its lengths are not true yet)."""
+    data = path.read_bytes()
+    start = data.find(b"data")
+    return data[start + 8 :] if start >= 0 else b""
