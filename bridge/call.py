@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from bridge.agents import Profile
+from bridge.profile import Profile
 from bridge.audio.g711 import translation
 from bridge.digits import DigitCollector
 from bridge.legs.leg import Leg
@@ -65,14 +65,15 @@ class Call:
         self._began_at = time.monotonic()
         self._ready_at = self._began_at
         self._end: asyncio.Future[tuple[EndReason, str]] = asyncio.get_running_loop().create_future()
+        self._limit: asyncio.TimerHandle | None = None
         self._hanging_up: asyncio.TimerHandle | None = None
+        self._down: bytes | None = None
         self._wants_to_hang_up = False
         self._speech_ended_at: float | None = None
         self._digits = DigitCollector(on_first=self._interrupt_by_key, on_digits=self._say_digits)
-        session_law = profile.law_for(leg.law)
-        self.session = profile.session(session_law, self._on_event)
-        self._session_law = session_law
-        leg.on_audio = self.session.append
+        self._session_law = profile.law_for(leg.law)
+        self.session = profile.session(self._session_law, self._on_event)
+        leg.on_connected = self._on_connected
         leg.on_digit = self._on_digit
         leg.on_drained = self._hang_up_when_heard
         leg.on_ended = self._on_leg_ended
@@ -85,7 +86,6 @@ class Call:
             if await self._open_session():
                 self._answer()
                 reader = asyncio.create_task(self.session.run())
-                self.session.greet()
                 await self._end
         finally:
             self.end(EndReason.INTERNAL_ERROR)  # no effect when a reason is already there
@@ -122,17 +122,23 @@ class Call:
         self.leg.refuse(503, [("Retry-After", str(RETRY_AFTER_S))])
 
     def _answer(self) -> None:
-        self.leg.answer()
+        self._limit = asyncio.get_running_loop().call_later(self._limit_s, self.end, EndReason.TIME_LIMIT)
         self.answered_at = time.monotonic()
+        self.leg.answer()
+
+    def _on_connected(self) -> None:
+        """Audio flows from here: untouched when both sides speak one law, through a table of 256 bytes otherwise."""
         self._down = translation(self._session_law, self.leg.law)
         up = translation(self.leg.law, self._session_law)
-        if up is not None:
+        if up is None:
+            self.leg.on_audio = self.session.append
+        else:
             self.leg.on_audio = lambda audio: self.session.append(audio.translate(up))
-        self._limit = asyncio.get_running_loop().call_later(self._limit_s, self.end, EndReason.TIME_LIMIT)
+        self.session.greet()
 
     async def _close(self, reader: asyncio.Task[None] | None) -> None:
         self._digits.close()
-        for timer in (getattr(self, "_limit", None), self._hanging_up):
+        for timer in (self._limit, self._hanging_up):
             if timer is not None:
                 timer.cancel()
         self.leg.close()

@@ -12,20 +12,22 @@ from bridge.media.playout import Heard
 class LegRefused(Exception):
     """The caller's offer cannot be served; carries the SIP status to answer with and the reason's word."""
 
-    def __init__(self, status: int, word: str, detail: str) -> None:
+    def __init__(self, status: int, word: str, detail: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(f"{status} {word}: {detail}")
         self.status = status
         self.word = word
-        self.detail = detail
+        self.headers = headers
 
 
 class Leg(Protocol):
-    """One caller. The callbacks are set by the call before `prepare`; none comes after `on_ended`."""
+    """One caller, prepared. The callbacks are set by the call; none comes after `on_ended`."""
 
     call_id: str
     dialled: str
     law: Law
-    """The law the caller speaks; may change until `on_audio` is first called."""
+    """The law the caller speaks; with a delayed offer a guess until `on_connected`."""
+    on_connected: Callable[[], None]
+    """Audio flows from here, and `law` is final: with the answer, or with the ACK of a delayed offer."""
     on_audio: Callable[[bytes], None]
     """G.711 bytes in the caller's law, in order, without holes in time."""
     on_digit: Callable[[str], None]
@@ -33,9 +35,6 @@ class Leg(Protocol):
     """The last byte that was queued has left."""
     on_ended: Callable[[str, str], None]
     """(word, detail): the caller's side is over."""
-
-    def prepare(self) -> None:
-        """Take a port and agree on a codec. Raises LegRefused; nothing is held then."""
 
     def ring(self) -> None:
         """Tell the caller that it rings."""

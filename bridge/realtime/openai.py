@@ -7,7 +7,6 @@ clock. Facts: Realtime reference, sections 2 (handshake), 5 (session.update), 7 
 
 from __future__ import annotations
 
-from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -104,7 +103,7 @@ class OpenAIProtocol:
         try:
             event = orjson.loads(frame)
             return self._receive_event(event)
-        except (orjson.JSONDecodeError, Malformed, Base64Error):
+        except ValueError:  # not JSON, not Base64, or Malformed
             self.malformed += 1
             return None
 

@@ -1,0 +1,5 @@
+"""`python -m bridge` is `sipbridge`."""
+
+from bridge.cli import main
+
+main()

@@ -1,0 +1,240 @@
+"""The composition root: builds the parts, lets calls in, publishes their counts, and drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
+
+import structlog
+
+from bridge import __version__
+from bridge.admission import Admission
+from bridge.builtin import BuiltinAgent
+from bridge.call import Call
+from bridge.config import Config
+from bridge.legs.leg import LegRefused
+from bridge.legs.sip import SipLeg
+from bridge.media.pacer import Pacer
+from bridge.media.ports import PortPool
+from bridge.metrics import Meters
+from bridge.profile import Profile
+from bridge.realtime.events import Event
+from bridge.records import CallRecord, EndReason
+from bridge.routing import agent_for
+from bridge.sip.ua import Invitation, ListenAddress, UserAgent
+from bridge.sums import Sums
+from bridge.web.server import WebServer
+
+_T = TypeVar("_T")
+
+log = structlog.get_logger("sipbridge.app")
+
+GOODBYE_S = 5.0
+"""How long the last BYEs may take at the very end."""
+
+
+class StartFailed(Exception):
+    """The service cannot start; the text names the part, what is wrong, and the next step."""
+
+
+class App:
+    """The service: `start` it, wait, `drain` it, `close` it."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        watch: Callable[[Call, Event], None] = lambda call, event: None,
+    ) -> None:
+        self.config = config
+        self.calls: set[Call] = set()
+        self.http_port = 0
+        self.admission = Admission(config)
+        self.pacer = Pacer(on_fault=self._on_pacer_fault)
+        self.ports = PortPool(*config.media.port_range)
+        self.sums = Sums(self)
+        self.meters = Meters(self.sums, __version__)
+        self.meters.collector.read.append(self.sums.read)
+        self.user_agent = UserAgent(
+            listen=self._listen_addresses(),
+            advertise=config.sip.advertise,
+            on_invite=self._on_invite,
+            availability=lambda: 503 if self.readiness() else 200,
+        )
+        self.profiles: dict[str, Profile] = {}
+        self._environ = environ
+        self._watch = watch
+        self._builtin = BuiltinAgent()
+        self._web = WebServer(self, self.meters.registry)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
+
+    # Life
+
+    async def start(self) -> None:
+        """Begin to take calls. Raises StartFailed or BuiltinAgentFailed."""
+        await self._build_profiles()
+        self._warn()
+        await self._bind("sip.listen", self.user_agent.start())
+        host, port = self.config.http.address
+        self.http_port = await self._bind("http.listen", self._web.start(host, port))
+        self.pacer.start()
+        self._started = True
+        sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
+        log.info("service.ready", version=__version__, sip=sip, http=f"{host}:{self.http_port}")
+
+    async def drain(self) -> None:
+        """Take no new calls, let the running ones finish within limits.drain_s, then end them with BYE."""
+        self.admission.draining = True
+        log.info("service.draining", calls=len(self.calls), seconds=self.config.limits.drain_s)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self.config.limits.drain_s)
+        for call in list(self.calls):
+            call.end(EndReason.SHUTDOWN)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=GOODBYE_S)
+
+    async def close(self) -> None:
+        """End everything that still runs."""
+        self.admission.draining = True
+        for call in list(self.calls):
+            call.end(EndReason.SHUTDOWN)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=GOODBYE_S)
+        await self.user_agent.close()
+        self.pacer.close()
+        await self._web.close()
+        await self._builtin.close()
+        log.info("service.stopped")
+
+    def readiness(self) -> str:
+        """Empty when calls are welcome, else why not."""
+        if not self._started:
+            return "starting"
+        return self.admission.closed(len(self.calls))
+
+    async def _build_profiles(self) -> None:
+        agents = self.config.agents
+        if any(agent.provider == "builtin" and not agent.url for agent in agents.values()):
+            await self._builtin.start()
+        for name, agent in agents.items():
+            self.profiles[name] = Profile(
+                name,
+                agent,
+                append_ms=self.config.media.append_ms,
+                environ=self._environ,
+                builtin_url=self._builtin.url,
+            )
+
+    def _warn(self) -> None:
+        """Say at the start what would surprise somebody later."""
+        for name, profile in self.profiles.items():
+            if profile.lacks_key:
+                raise StartFailed(
+                    f"agents.{name}: there is no key: set OPENAI_API_KEY, or use `provider: builtin` to try without one"
+                )
+            for tool in profile.missing_tools:
+                log.warning("tool.not_offered", agent=name, tool=tool, advice="this version does not have it")
+        for endpoint in self.config.sip.endpoints():
+            if endpoint.transport != "udp":
+                log.warning("listen.skipped", transport=endpoint.transport, advice="this version answers UDP only")
+        for name, trunk in self.config.trunks.items():
+            if trunk.register_ is not None:
+                log.warning("trunk.not_registered", trunk=name, advice="this version does not register: route by IP")
+        if self.admission.peers.open:
+            log.warning("sip.open", advice="everybody may call: name your PBX's networks in trunks.<name>.peers")
+
+    def _listen_addresses(self) -> list[ListenAddress]:
+        return [
+            ListenAddress(endpoint.transport, endpoint.host, endpoint.port)
+            for endpoint in self.config.sip.endpoints()
+            if endpoint.transport == "udp"
+        ]
+
+    async def _bind(self, key: str, starting: Awaitable[_T]) -> _T:
+        try:
+            return await starting
+        except OSError as error:
+            raise StartFailed(f"{key}: {error.strerror or error}: is another service on this port?") from error
+
+    # Calls
+
+    def _on_invite(self, invitation: Invitation) -> None:
+        trunk, refusal = self.admission.judge(invitation.source[0], len(self.calls), time.monotonic())
+        if refusal is not None:
+            retry = [("Retry-After", str(refusal.retry_after))] if refusal.retry_after else []
+            self._refuse(invitation, refusal.status, refusal.word, retry)
+            return
+        agent = agent_for(self.config, invitation.request.uri.user or "")
+        if agent is None:
+            self._refuse(invitation, 404, EndReason.NO_ROUTE.value)
+            return
+        leg = SipLeg(invitation, self.user_agent, pacer=self.pacer, ports=self.ports, media=self.config.media)
+        try:
+            leg.prepare()
+        except LegRefused as refused:
+            self._refuse(invitation, refused.status, refused.word, refused.headers)
+            return
+        self._begin(leg, self.profiles[agent], trunk)
+
+    def _refuse(self, invitation: Invitation, status: int, word: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.sums.totals.add("refusals", label=word)
+        log.info("call.refused", call=invitation.id, status=status, reason=word, source=invitation.source[0])
+        invitation.reject(status, headers=headers)
+
+    def _begin(self, leg: SipLeg, profile: Profile, trunk: str) -> None:
+        call = Call(
+            leg,
+            profile,
+            trunk=trunk,
+            session_timeout_s=self.config.limits.session_timeout_s,
+            limit_s=self.config.limits.minutes * 60,
+            transcripts=self.config.log.transcripts,
+            watch=self._watch,
+            on_turn=self.meters.turn_s.observe,
+        )
+        self.calls.add(call)
+        task = asyncio.create_task(self._run(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, call: Call) -> None:
+        leg = call.leg
+        with structlog.contextvars.bound_contextvars(call=leg.call_id):
+            number = {"caller": leg.caller, "called": leg.dialled} if self.config.log.callers else {}
+            log.info("call.began", agent=call.profile.name, law=leg.law.name, **number)
+            try:
+                self._finish(call, await call.run())
+            except Exception:  # noqa: BLE001 - one call's bug must not end the others; it is logged with its trace
+                log.exception("call.failed")
+                self.sums.totals.add("calls", label=EndReason.INTERNAL_ERROR.value)
+            finally:
+                self.calls.discard(call)
+                self.sums.keep(call)
+
+    def _finish(self, call: Call, record: CallRecord) -> None:
+        self.sums.totals.add("calls", label=record.reason.value)
+        if record.answered:
+            self.meters.setup_s.observe(record.setup_s)
+            self.meters.talk_s.observe(record.talk_s)
+        counts = call.collected()
+        log.info(
+            "call.ended",
+            agent=record.agent,
+            trunk=record.trunk or None,
+            reason=record.reason.value,
+            detail=record.detail or None,
+            law=record.law,
+            answered=record.answered,
+            setup_ms=round(record.setup_s * 1000),
+            seconds=round(record.talk_s, 1),
+            barge_ins=counts.barge_ins,
+            **call.leg.summary(),
+        )
+
+    def _on_pacer_fault(self, handle: object, error: BaseException) -> None:
+        log.error("pacer.fault", error=repr(error))

@@ -1,0 +1,217 @@
+"""The command line: one function per command, the work elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bridge import __version__, logs
+from bridge.config import Config
+from bridge.settings import ConfigError, load
+
+DEFAULT_FILE = Path("/etc/sipbridge/sipbridge.yaml")
+"""Read when no --config is given and it is there."""
+
+app = typer.Typer(
+    name="sipbridge",
+    help="Gives a voice model a telephone number.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help=f"YAML file. Default: {DEFAULT_FILE} if it is there, else only BRIDGE_*."),
+]
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    app()
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Options before the command."""
+    if version:
+        typer.echo(f"sipbridge {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(config: ConfigFile = None) -> None:
+    """Answer calls until SIGTERM; then let running calls finish, and end."""
+    settings = _load(config)
+    logs.set_up(settings.log)
+    _run(_serve(settings))
+
+
+async def _serve(settings: Config) -> None:
+    from bridge.app import App, StartFailed  # not at the top: `healthcheck` must not load the whole service
+    from bridge.builtin import BuiltinAgentFailed
+
+    service = App(settings)
+    stop = asyncio.Event()
+    once_more = asyncio.Event()
+    _on_signals(stop, once_more)
+    try:
+        await service.start()
+        await stop.wait()
+        draining = asyncio.create_task(service.drain())
+        hurry = asyncio.create_task(once_more.wait())
+        await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, hurry):
+            task.cancel()
+    except (StartFailed, BuiltinAgentFailed) as error:
+        _fail(str(error))
+    finally:
+        await service.close()
+
+
+def _on_signals(stop: asyncio.Event, once_more: asyncio.Event) -> None:
+    def received() -> None:
+        (once_more if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, received)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(help="How long to stay up after the demo call; 0: end.")] = -1,
+    port: Annotated[int, typer.Option(help="SIP port; 0: any that is free.")] = 5060,
+    keep: Annotated[Path, typer.Option(help="Where the recording goes.")] = Path("demo.wav"),
+) -> None:
+    """Place one call to the built-in agent, interrupt it, show what happens, then stay up. Needs no key."""
+    from bridge.demo import run_demo
+
+    _run(run_demo(port=port, keep=keep, stay_s=None if seconds < 0 else seconds))
+
+
+@app.command()
+def agent(
+    listen: Annotated[str, typer.Option(help="HOST:PORT; port 0: any that is free.")] = "127.0.0.1:8765",
+    script: Annotated[Path | None, typer.Option(help="A file of timed actions instead of the agent's own mind.")] = None,
+    attached: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
+) -> None:
+    """Run the built-in agent alone: a Realtime server that answers offline."""
+    from bridge.agent.script import ScriptError
+    from bridge.agent.server import run
+
+    host, _, port = listen.rpartition(":")
+    if not (host and port.isdigit()):
+        _fail(f"--listen {listen}: write it as HOST:PORT, for example 127.0.0.1:8765")
+    logs.set_up(Config().log)
+    try:
+        _run(_until_stopped(run(host, int(port), script=script, on_ready=_say_ready), attached))
+    except (ScriptError, OSError) as error:
+        _fail(f"the agent cannot start: {error}")
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None], attached: bool) -> None:
+    stop = asyncio.Event()
+    _on_signals(stop, stop)
+    if attached:
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        watching: asyncio.Task[Any] = asyncio.create_task(reader.read())
+    else:
+        watching = asyncio.create_task(asyncio.Event().wait())
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (watching, stopping):
+        task.cancel()
+    if not working.done():
+        working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+@app.command()
+def healthcheck(config: ConfigFile = None) -> None:
+    """Ask the running service whether it is alive; exit 0 or 1."""
+    host, port = _load(config).http.address
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    url = f"http://{host}:{port}/healthz"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=3) as answer:
+            typer.echo(answer.read().decode().strip())
+    except (urllib.error.URLError, OSError) as error:
+        _fail(f"{url}: no answer: {getattr(error, 'reason', error)}")
+
+
+@app.command()
+def check(config: ConfigFile = None) -> None:
+    """Check configuration, ports, address, key and a session of every agent; say what is wrong and what to do."""
+    from bridge.checks import run_checks
+
+    settings = _load(config)
+    logs.set_up(settings.log.model_copy(update={"level": "error"}))
+    raise typer.Exit(0 if _run(run_checks(settings)) else 1)
+
+
+@app.command()
+def call(
+    uri: Annotated[str, typer.Argument(help="Whom to call, for example sip:600@127.0.0.1:5060.")],
+    say: Annotated[list[str] | None, typer.Option(help="A sentence to speak when the other side is silent.")] = None,
+    wav: Annotated[list[Path] | None, typer.Option(help="A WAV file to speak, after the sentences.")] = None,
+    digits: Annotated[str, typer.Option(help="Keys to press after speaking.")] = "",
+    keep: Annotated[Path | None, typer.Option(help="Keep what is heard as a WAV file.")] = None,
+    seconds: Annotated[float, typer.Option(help="Hang up after so long.")] = 30,
+    law: Annotated[str, typer.Option(help="pcmu or pcma.")] = "pcmu",
+    interrupt_after: Annotated[
+        float | None, typer.Option(help="Speak each further sentence so many seconds into the answer.")
+    ] = None,
+) -> None:
+    """A test phone: dial, speak, listen, and show the talk live."""
+    from bridge.phone import PhoneError, place_call
+
+    logs.set_up(Config().log)
+    wish = {"say": say or [], "wav": wav or [], "digits": digits, "keep": keep, "law": law}
+    try:
+        answered = _run(place_call(uri, seconds=seconds, interrupt_after_s=interrupt_after, tell=typer.echo, **wish))
+    except PhoneError as error:
+        _fail(str(error))
+    raise typer.Exit(0 if answered else 1)
+
+
+def _load(path: Path | None) -> Config:
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    try:
+        return load(path, os.environ)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _fail(words: str) -> Any:
+    typer.echo(words, err=True)
+    raise typer.Exit(1)
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)

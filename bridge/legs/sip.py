@@ -1,0 +1,219 @@
+"""A caller on SIP: one dialog and one RTP stream, joined by their session descriptions."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Callable, Sequence
+
+from bridge.audio.g711 import Law
+from bridge.config import Media as MediaSettings
+from bridge.legs.leg import LegRefused
+from bridge.media.pacer import Pacer
+from bridge.media.playout import Heard
+from bridge.media.ports import NoPort, PortPool
+from bridge.media.stream import MediaStats, MediaStream
+from bridge.sip import offer_answer
+from bridge.sip.errors import SipError
+from bridge.sip.offer_answer import Negotiated
+from bridge.sip.sdp import SessionDescription
+from bridge.sip.ua import Invitation, UserAgent
+
+PAYLOAD_TYPES = (Law.PCMU.payload_type, Law.PCMA.payload_type)
+
+
+def _nothing(*_: object) -> None:
+    """A callback nobody has set yet."""
+
+
+class SipLeg:
+    """One incoming SIP call, as `call` sees it (see `leg.Leg`)."""
+
+    def __init__(
+        self,
+        invitation: Invitation,
+        user_agent: UserAgent,
+        *,
+        pacer: Pacer,
+        ports: PortPool,
+        media: MediaSettings,
+        rtp_host: str = "0.0.0.0",
+    ) -> None:
+        self.call_id = invitation.id
+        self.caller = invitation.caller.uri.user or ""
+        self.dialled = invitation.request.uri.user or ""
+        self.law = Law.PCMU
+        self.on_connected: Callable[[], None] = _nothing
+        self.on_audio: Callable[[bytes], None] = _nothing
+        self.on_digit: Callable[[str], None] = _nothing
+        self.on_drained: Callable[[], None] = _nothing
+        self.on_ended: Callable[[str, str], None] = _nothing
+        self.stream: MediaStream | None = None
+        """The RTP stream; None until both descriptions are known."""
+        self._invitation = invitation
+        self._local_address = user_agent.local_address_for(invitation.source[0])
+        self._pacer = pacer
+        self._ports = ports
+        self._media = media
+        self._rtp_host = rtp_host
+        self._session_id = secrets.randbits(31)
+        self._description = b""
+        self._our_offer: SessionDescription | None = None
+        self._stats = MediaStats()
+
+    # The story of a call
+
+    def prepare(self) -> None:
+        """Take a port and agree on a codec. Raises LegRefused; nothing is held then."""
+        try:
+            self._socket = self._ports.open(self._rtp_host)
+        except NoPort as error:
+            raise LegRefused(503, "no_rtp_port", str(error), [("Retry-After", "5")]) from error
+        self._port = self._socket.getsockname()[1]
+        try:
+            self._describe()
+        except SipError as error:
+            self._ports.release(self._socket)
+            raise LegRefused(error.status, "no_common_codec", str(error), error.headers) from error
+        self._invitation.on_confirmed = self._on_confirmed
+        self._invitation.on_ended = self._on_dialog_ended
+        self._invitation.on_offer = self._on_offer
+
+    def ring(self) -> None:
+        """180 Ringing."""
+        self._invitation.ring()
+
+    def answer(self) -> None:
+        """200 OK with our description; RTP flows at once when the caller's is known."""
+        self._invitation.answer(self._description)
+        if self.stream is not None:
+            self._connect(self.stream)
+
+    def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """A final answer that is not 200."""
+        self._invitation.reject(status, headers=headers)
+
+    def close(self) -> None:
+        """BYE, or a final answer when there was none yet; the port goes back. Idempotent."""
+        self.on_ended = _nothing
+        self._invitation.hang_up()
+        if self.stream is not None:
+            self._stats = self.stream.stats
+            self.stream.close()
+        else:
+            self._ports.release(self._socket)
+
+    # Audio
+
+    def play(self, item_id: str, audio: bytes) -> bool:
+        """Queue audio of an item."""
+        return self.stream is not None and self.stream.playout.push(item_id, audio)
+
+    def end_item(self, item_id: str) -> None:
+        """No more audio of the item comes."""
+        if self.stream is not None:
+            self.stream.playout.end(item_id)
+
+    def flush(self) -> tuple[Heard, ...]:
+        """Fall silent; what was sent of each item that was cut."""
+        return self.stream.playout.flush() if self.stream is not None else ()
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits to be played."""
+        return self.stream is None or self.stream.playout.drained
+
+    @property
+    def stats(self) -> MediaStats:
+        """The stream's counts, also after its end."""
+        return self.stream.stats if self.stream is not None else self._stats
+
+    # Descriptions
+
+    def _describe(self) -> None:
+        offer = self._invitation.offer
+        if offer is None:
+            self._our_offer = offer_answer.offer(
+                self._local_address, self._port, PAYLOAD_TYPES, session_id=self._session_id
+            )
+            self._description = bytes(self._our_offer)
+            return
+        description, negotiated = self._answer_to(offer, PAYLOAD_TYPES)
+        self._description = bytes(description)
+        self._open_stream(negotiated)
+
+    def _answer_to(
+        self, offer: SessionDescription, payload_types: Sequence[int]
+    ) -> tuple[SessionDescription, Negotiated]:
+        return offer_answer.answer(
+            offer, self._local_address, self._port, payload_types, session_id=self._session_id
+        )
+
+    def _open_stream(self, negotiated: Negotiated) -> None:
+        self.law = Law[negotiated.codec]
+        self.stream = MediaStream(
+            sock=self._socket,
+            pacer=self._pacer,
+            law=self.law,
+            remote=self._remote(negotiated),
+            signalling_host=self._invitation.source[0],
+            event_payload_type=negotiated.telephone_event,
+            rtp_timeout_s=self._media.rtp_timeout_s,
+            lead_ms=self._media.lead_ms,
+            jitter_ms=self._media.jitter_ms,
+            on_audio=lambda audio: self.on_audio(audio),
+            on_digit=lambda digit: self.on_digit(digit),
+            on_timeout=lambda: self.on_ended("rtp_timeout", f"no RTP for {self._media.rtp_timeout_s:g} s"),
+        )
+        self.stream.playout.on_drained = lambda: self.on_drained()
+        self.stream.retarget(self._remote(negotiated), direction=negotiated.direction)
+
+    def _remote(self, negotiated: Negotiated) -> tuple[str, int]:
+        """Where to send; a name in c= is not looked up: the signalling source is the better guess than a wait."""
+        try:
+            ipaddress.ip_address(negotiated.remote_host)
+        except ValueError:
+            return self._invitation.source[0], negotiated.remote_port
+        return negotiated.remote_host, negotiated.remote_port
+
+    # What the dialog says
+
+    def _on_confirmed(self, answer: SessionDescription | None) -> None:
+        offer, self._our_offer = self._our_offer, None
+        if offer is None:
+            return
+        if answer is None:
+            self.on_ended("no_answer", "the ACK brought no session description")
+            return
+        try:
+            negotiated = offer_answer.accept(offer, answer)
+        except SipError as error:
+            self.on_ended("no_common_codec", str(error))
+            return
+        if self.stream is None:
+            self._open_stream(negotiated)
+            assert self.stream is not None
+            self._connect(self.stream)
+        else:
+            self.stream.retarget(self._remote(negotiated), direction=negotiated.direction)
+
+    def _connect(self, stream: MediaStream) -> None:
+        self.on_connected()
+        stream.start()
+
+    def _on_offer(self, offer: SessionDescription | None) -> bytes | int:
+        """A re-INVITE: the same codec at a new place, hold or resume; anything else is refused, and the call goes on."""
+        if offer is None:
+            self._our_offer = SessionDescription.parse(self._description)
+            return self._description
+        try:
+            description, negotiated = self._answer_to(offer, (self.law.payload_type,))
+        except SipError as error:
+            return error.status
+        self._description = offer_answer.continued(self._description, bytes(description))
+        if self.stream is not None:
+            self.stream.retarget(self._remote(negotiated), direction=negotiated.direction)
+        return self._description
+
+    def _on_dialog_ended(self, word: str) -> None:
+        self.on_ended(word, "")

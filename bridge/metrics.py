@@ -1,0 +1,164 @@
+"""Every metric's name, labels and help in one place.
+
+The cores count in plain fields; `Collector` reads them when Prometheus asks, so a packet never touches a lock or a
+label. Only durations are observed as they happen, once per call or turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_KNOWN_LABELS = 64
+"""Values a label with foreign words may take; further ones count as `other`, so that no peer can grow our memory."""
+
+
+class Gauges(Protocol):
+    """What the service is, at the moment of a scrape."""
+
+    def calls_active(self) -> int: ...
+    def calls_limit(self) -> int: ...
+    def is_draining(self) -> bool: ...
+    def rtp_ports_free(self) -> int: ...
+    def pacer_lateness(self) -> tuple[list[tuple[float, int]], float]:
+        """Cumulative (upper bound in s, rounds) and the sum in s."""
+        ...
+
+
+class Totals:
+    """Sums of plain counts: name → label value → count. The label value is empty for a metric without a label."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, dict[str, int]] = {}
+
+    def add(self, name: str, count: int = 1, label: str = "") -> None:
+        """Add to one sum."""
+        family = self.sums.setdefault(name, {})
+        if label not in family and len(family) >= _KNOWN_LABELS:
+            label = "other"
+        family[label] = family.get(label, 0) + count
+
+    def add_all(self, name: str, counts: Mapping[str, int]) -> None:
+        """Add to one sum per label value."""
+        for label, count in counts.items():
+            self.add(name, count, label)
+
+
+_COUNTERS: dict[str, tuple[str, str]] = {
+    # name without prefix and _total: (label, help)
+    "calls": ("reason", "Calls that ended, by the reason"),
+    "refusals": ("reason", "INVITEs refused before they became a call, by the reason"),
+    "barge_ins": ("", "Interruptions of the agent by the caller"),
+    "truncated_items": ("", "Items truncated at the milliseconds that were sent"),
+    "deleted_items": ("", "Items deleted because none of their audio had come"),
+    "late_deltas": ("", "Audio deltas that came after their item was interrupted"),
+    "digits": ("", "Keys pressed by callers"),
+    "responses": ("status", "Responses of the model, by how they ended"),
+    "session_events": ("", "Events received from sessions"),
+    "session_malformed": ("", "Frames and events from sessions that made no sense"),
+    "session_unknown_events": ("", "Events from sessions of a type without use"),
+    "session_errors": ("code", "Errors reported by sessions"),
+    "uplink_bytes": ("", "Bytes of callers' audio handed to sessions"),
+    "uplink_dropped_bytes": ("", "Bytes of callers' audio dropped because a session did not read"),
+    "audio_overflow": ("", "Audio deltas refused because the playout queue was full"),
+    "rtp_packets_received": ("", "RTP packets accepted"),
+    "rtp_packets_sent": ("", "RTP packets sent"),
+    "rtp_dropped": ("reason", "Datagrams on RTP ports that were dropped, by the reason"),
+    "rtp_lost": ("", "RTP packets that never came"),
+    "rtp_late": ("", "RTP packets that came after their gap was concealed"),
+    "rtp_concealed_ms": ("", "Milliseconds of callers' audio that were concealed"),
+    "playout_underruns": ("", "Holes inside a sentence because the model's audio came too slowly"),
+    "pacer_skipped_slots": ("", "20 ms slots skipped because the process was held up"),
+    "pacer_faults": ("", "Streams taken off the pacer because they failed"),
+    "sip_requests_received": ("method", "SIP requests received"),
+    "sip_responses_sent": ("status", "SIP responses sent"),
+    "sip_retransmissions": ("direction", "SIP messages repeated"),
+    "sip_dropped": ("reason", "Datagrams on the SIP port that were dropped, by the reason"),
+}
+
+
+class Collector:
+    """Gives Prometheus the sums of finished calls and of those still running."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+        self.read: list[Callable[[Totals], None]] = []
+        """Each adds its part to the sums; called at every scrape."""
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the names are known, and reading needs the service to run."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of the table."""
+        totals = Totals()
+        for read in self.read:
+            read(totals)
+        for name, (label, words) in _COUNTERS.items():
+            family = CounterMetricFamily(f"sipbridge_{name}", words, labels=[label] if label else [])
+            for value, count in totals.sums.get(name, {} if label else {"": 0}).items():
+                family.add_metric([value] if label else [], count)
+            yield family
+        yield from self._gauge_families()
+
+    def _gauge_families(self) -> Iterator[Metric]:
+        gauges = self._gauges
+        yield GaugeMetricFamily("sipbridge_calls_active", "Calls going on", gauges.calls_active())
+        yield GaugeMetricFamily("sipbridge_calls_limit", "Calls taken at most", gauges.calls_limit())
+        yield GaugeMetricFamily("sipbridge_draining", "1 while no new calls are taken", int(gauges.is_draining()))
+        yield GaugeMetricFamily("sipbridge_rtp_ports_free", "RTP ports left in the pool", gauges.rtp_ports_free())
+        buckets, total = gauges.pacer_lateness()
+        shown = [("+Inf" if bound == float("inf") else f"{bound:g}", count) for bound, count in buckets]
+        family = HistogramMetricFamily("sipbridge_pacer_lateness_seconds", "How late rounds of the pacer began")
+        family.add_metric([], buckets=shown, sum_value=total)
+        yield family
+
+
+class Meters:
+    """The registry, the collector in it, and the durations."""
+
+    def __init__(self, gauges: Gauges, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self.collector = Collector(gauges)
+        self.registry.register(self.collector)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.setup_s = Histogram(
+            "sipbridge_call_setup_seconds",
+            "From the INVITE to the 200, of answered calls",
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 15),
+            registry=self.registry,
+        )
+        self.talk_s = Histogram(
+            "sipbridge_call_seconds",
+            "From the 200 to the end, of answered calls",
+            buckets=(1, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200),
+            registry=self.registry,
+        )
+        self.turn_s = Histogram(
+            "sipbridge_turn_seconds",
+            "From the caller's end of speech, as the session reports it, to the first audio of the answer",
+            buckets=(0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10),
+            registry=self.registry,
+        )
+        self.registry.register(_BuildInfo(version))
+
+
+class _BuildInfo:
+    """The version, as a metric that is always 1."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def collect(self) -> Iterator[Metric]:
+        """One family."""
+        family = GaugeMetricFamily("sipbridge_build_info", "The version that runs", labels=["version"])
+        family.add_metric([self._version], 1)
+        yield family

@@ -1,0 +1,118 @@
+"""Who answers: from an agent's configuration to its sessions."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from bridge.audio.g711 import Law
+from bridge.config import OPENAI_URL, Agent, ServerVad, Transcription
+from bridge.realtime.events import Event
+from bridge.realtime.openai import OpenAIProtocol
+from bridge.realtime.options import Json, SessionOptions
+from bridge.realtime.session import Session
+from bridge.realtime.tools import definition
+
+_FORMATS = {Law.PCMU: "audio/pcmu", Law.PCMA: "audio/pcma"}
+_LAWS = {"pcmu": Law.PCMU, "pcma": Law.PCMA}
+
+
+class Profile:
+    """One agent, ready to open sessions. All of its sessions share one TLS context."""
+
+    def __init__(
+        self,
+        name: str,
+        agent: Agent,
+        *,
+        append_ms: int,
+        environ: Mapping[str, str],
+        builtin_url: str | None = None,
+    ) -> None:
+        self.name = name
+        self.url = _session_url(agent, builtin_url)
+        self._agent = agent
+        self._append_ms = append_ms
+        self._headers = _headers(agent, environ)
+        self._tls = ssl.create_default_context() if self.url.startswith("wss:") else None
+        defined = [definition(tool) for tool in agent.tools]
+        self._tools = tuple(tool for tool in defined if tool is not None)
+
+    @property
+    def missing_tools(self) -> list[str]:
+        """Configured tools that this version does not have; they are not offered to the model."""
+        return [str(tool) for tool in self._agent.tools if definition(tool) is None]
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether OpenAI's own service would be asked without a key."""
+        return self.url.startswith(OPENAI_URL) and "Authorization" not in self._headers
+
+    def law_for(self, caller: Law) -> Law:
+        """The law the session speaks with a caller who speaks `caller`."""
+        return _LAWS.get(self._agent.law, caller)
+
+    def session(self, law: Law, on_event: Callable[[Event], None]) -> Session:
+        """A session of this agent, not yet open."""
+        return Session(
+            OpenAIProtocol(self._options(law)),
+            url=self.url,
+            headers=self._headers,
+            tls=self._tls,
+            append_ms=self._append_ms,
+            on_event=on_event,
+        )
+
+    def _options(self, law: Law) -> SessionOptions:
+        agent = self._agent
+        return SessionOptions(
+            audio_format=_FORMATS[law],
+            instructions=agent.instructions,
+            greeting=agent.greeting,
+            voice=agent.voice,
+            speed=agent.speed,
+            turn_detection=_turn_detection(agent),
+            transcription=_without_none(agent.transcription),
+            noise_reduction=_without_none(agent.noise_reduction),
+            tools=self._tools,
+            tool_choice=agent.tool_choice,
+            parallel_tool_calls=agent.parallel_tool_calls,
+            max_output_tokens=agent.max_output_tokens,
+            reasoning_effort=agent.reasoning_effort,
+            truncation=agent.truncation,
+            far_end_delay_ms=agent.far_end_delay_ms,
+            extra=agent.session,
+        )
+
+
+def _turn_detection(agent: Agent) -> Json | None:
+    """The complete object: some servers reset what is left out (reference section 5)."""
+    detection = agent.turn_detection
+    if isinstance(detection, ServerVad):
+        return detection.model_dump()
+    return detection.model_dump() if detection else None
+
+
+def _without_none(section: Transcription | object | None) -> Json | None:
+    dump = getattr(section, "model_dump", None)
+    return dict(dump(exclude_none=True, mode="json")) if dump else None
+
+
+def _session_url(agent: Agent, builtin_url: str | None) -> str:
+    if agent.provider == "builtin":
+        base = agent.url or builtin_url or "ws://127.0.0.1:0/v1/realtime"
+    else:
+        base = agent.url or (OPENAI_URL if agent.provider == "openai" else agent.provider)
+    parts = urlsplit(base)
+    if "model=" in parts.query:
+        return base
+    query = f"{parts.query}&" if parts.query else ""
+    return urlunsplit(parts._replace(query=f"{query}model={quote(agent.model)}"))
+
+
+def _headers(agent: Agent, environ: Mapping[str, str]) -> dict[str, str]:
+    key = agent.key.get_secret_value() if agent.key else None
+    if key is None and agent.provider == "openai":
+        key = environ.get("OPENAI_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}

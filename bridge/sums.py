@@ -1,0 +1,93 @@
+"""From the plain counts of the parts to the sums that Prometheus reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.call import Call
+from bridge.metrics import Totals
+
+if TYPE_CHECKING:
+    from bridge.app import App
+
+_CALL_FIELDS = {
+    "barge_ins": "barge_ins",
+    "truncated_items": "truncated_items",
+    "deleted_items": "deleted_items",
+    "late_deltas": "late_deltas",
+    "digits": "digits",
+    "audio_overflow": "audio_overflow",
+    "uplink_bytes": "uplink_bytes",
+    "uplink_dropped_bytes": "uplink_dropped_bytes",
+    "session_events": "session_events",
+    "session_malformed": "session_malformed",
+    "session_unknown_events": "session_unknown",
+}
+_MEDIA_FIELDS = {
+    "rtp_packets_received": "packets_in",
+    "rtp_packets_sent": "packets_out",
+    "rtp_lost": "lost",
+    "rtp_late": "late",
+    "rtp_concealed_ms": "concealed_ms",
+    "playout_underruns": "underruns",
+}
+
+
+class Sums:
+    """Sums over finished calls, and the reading of everything else at the moment of a scrape."""
+
+    def __init__(self, app: App) -> None:
+        self.totals = Totals()
+        """What finished calls and refusals have left."""
+        self._app = app
+
+    def keep(self, call: Call) -> None:
+        """A call is over: its counts stay."""
+        _add_call(self.totals, call)
+
+    def read(self, totals: Totals) -> None:
+        """Everything, as of now."""
+        for name, family in self.totals.sums.items():
+            totals.add_all(name, family)
+        for call in self._app.calls:
+            _add_call(totals, call)
+        sip, pacer = self._app.user_agent.stats, self._app.pacer
+        totals.add_all("sip_requests_received", sip.requests_received)
+        totals.add_all("sip_responses_sent", {str(status): count for status, count in sip.responses_sent.items()})
+        totals.add("sip_retransmissions", sip.retransmissions_received, "received")
+        totals.add("sip_retransmissions", sip.retransmissions_sent, "sent")
+        totals.add_all("sip_dropped", sip.dropped)
+        totals.add("pacer_skipped_slots", pacer.skipped_slots)
+        totals.add("pacer_faults", pacer.faults)
+
+    def calls_active(self) -> int:
+        """Calls going on."""
+        return len(self._app.calls)
+
+    def calls_limit(self) -> int:
+        """limits.calls."""
+        return self._app.config.limits.calls
+
+    def is_draining(self) -> bool:
+        """Whether SIGTERM came."""
+        return self._app.admission.draining
+
+    def rtp_ports_free(self) -> int:
+        """Even ports nobody holds."""
+        return self._app.ports.free
+
+    def pacer_lateness(self) -> tuple[list[tuple[float, int]], float]:
+        """The pacer's histogram, in seconds."""
+        return self._app.pacer.lateness.cumulative_s()
+
+
+def _add_call(totals: Totals, call: Call) -> None:
+    counts = call.collected()
+    for name, field in _CALL_FIELDS.items():
+        totals.add(name, getattr(counts, field))
+    totals.add_all("responses", counts.responses)
+    totals.add_all("session_errors", counts.session_errors)
+    stats = call.leg.stats
+    for name, field in _MEDIA_FIELDS.items():
+        totals.add(name, getattr(stats, field))
+    totals.add_all("rtp_dropped", stats.dropped)
