@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from phones.rawphone import CallError, RawPhone, call_many
-from phones.scripted import ScriptedPeer, reply_to, sdp_for
-from phones.wire import Wire, frames
+from tests.phones.rawphone import CallError, RawPhone, call_many
+from tests.phones.scripted import ScriptedPeer, reply_to, sdp_for
+from tests.phones.wire import Wire, frames
 
 
 def answering(media_port: int, contact: str = "", route: str = ""):

@@ -1,10 +1,10 @@
 import re
 
-from phones.rawphone import RawPhone
-from phones.registrar import Registrar, _md5
-from phones.scripted import ScriptedPeer, reply_to
-from phones.test_rawphone import answering
-from phones.wire import Wire
+from tests.phones.rawphone import RawPhone
+from tests.phones.registrar import Registrar, _md5
+from tests.phones.scripted import ScriptedPeer, reply_to
+from tests.phones.test_rawphone import answering
+from tests.phones.wire import Wire
 
 
 def register(port: int, *, cseq: int = 1, expires: int = 60, authorization: str = "") -> bytes:

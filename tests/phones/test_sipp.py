@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from phones.rawphone import RawPhone
-from phones.scripted import ScriptedPeer, reply_to
-from phones.sipp import Sipp
-from phones.test_rawphone import answering
-from phones.wire import Wire, frames
+from tests.phones.rawphone import RawPhone
+from tests.phones.scripted import ScriptedPeer, reply_to
+from tests.phones.sipp import Sipp
+from tests.phones.test_rawphone import answering
+from tests.phones.wire import Wire, frames
 
 pytestmark = [pytest.mark.phone, pytest.mark.usefixtures("sipp")]
 

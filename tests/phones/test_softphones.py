@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from phones.baresip import Baresip
-from phones.pyvoip import PyVoip
-from phones.rawphone import RawPhone
-from phones.registrar import Registrar
-from phones.scripted import ScriptedPeer
-from phones.test_rawphone import answering
-from phones.wire import Wire, frames
+from tests.phones.baresip import Baresip
+from tests.phones.pyvoip import PyVoip
+from tests.phones.rawphone import RawPhone
+from tests.phones.registrar import Registrar
+from tests.phones.scripted import ScriptedPeer
+from tests.phones.test_rawphone import answering
+from tests.phones.wire import Wire, frames
 
 pytestmark = pytest.mark.phone
 

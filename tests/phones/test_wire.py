@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from phones import wire as w
+from tests.phones import wire as w
 
 
 def test_a_packet_keeps_its_fields_and_gets_the_time_of_the_kernel() -> None:
