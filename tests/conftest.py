@@ -7,27 +7,23 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.phones.processes import free_port
+
 # A busy machine is slow at times, which says nothing about the code.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
 
 
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def free_udp_port() -> Callable[[], int]:
     """Gives a UDP port of 127.0.0.1 that was free a moment ago."""
-    return lambda: _free_port(socket.SOCK_DGRAM)
+    return free_port
 
 
 @pytest.fixture
 def free_tcp_port() -> Callable[[], int]:
     """Gives a TCP port of 127.0.0.1 that was free a moment ago."""
-    return lambda: _free_port(socket.SOCK_STREAM)
+    return lambda: free_port(socket.SOCK_STREAM)
 
 
 def _program(name: str, package: str) -> str:
