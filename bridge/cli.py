@@ -103,7 +103,9 @@ def demo(
 @app.command()
 def agent(
     listen: Annotated[str, typer.Option(help="HOST:PORT; port 0: any that is free.")] = "127.0.0.1:8765",
-    script: Annotated[Path | None, typer.Option(help="A file of timed actions instead of the agent's own mind.")] = None,
+    script: Annotated[
+        Path | None, typer.Option(help="A file of timed actions instead of the agent's own mind.")
+    ] = None,
     attached: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run the built-in agent alone: a Realtime server that answers offline."""

@@ -15,7 +15,9 @@ from pydantic import BaseModel, ValidationError
 from bridge.config import Config
 
 PREFIX = "BRIDGE_"
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_VARIABLE = re.compile(r"\$\{(\w+(?::-[^}\n]*)?)\}")
+_MARKED = re.compile("\ue000(\\w+)(?::-([^\ue001]*))?\ue001")
+"""A variable while YAML is read: `${NAME}` itself could not stand unquoted inside `{...}`."""
 _Place = tuple[str | int, ...]
 
 
@@ -41,7 +43,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
 
 def _read(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[_Place, int]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _VARIABLE.sub("\ue000\\1\ue001", path.read_text(encoding="utf-8"))
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = yaml.safe_load(text)
     except FileNotFoundError:
@@ -93,7 +95,7 @@ def _expand(value: Any, place: _Place, environ: Mapping[str, str], where: Any) -
             )
         return found
 
-    return _VARIABLE.sub(replace, value)
+    return _MARKED.sub(replace, value)
 
 
 def _scalar(name: str, text: str) -> Any:
