@@ -1,0 +1,74 @@
+"""Which of our addresses a peer can reach: the one the kernel would send from."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from ipaddress import IPv6Address, ip_address
+
+LIFE_S = 60.0
+"""How long a detected address is believed, in seconds: hosts move between networks."""
+MAX_PEERS = 1024
+
+_ANYWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+def family_of(host: str) -> socket.AddressFamily | None:
+    """AF_INET or AF_INET6 of an IP literal; None for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether a bound host means every interface."""
+    family = family_of(host)
+    return family is not None and ip_address(host).is_unspecified
+
+
+class Advertiser:
+    """Finds the address for Contact, Via and SDP. `fixed` is an address, or "auto" to detect it."""
+
+    def __init__(self, fixed: str, clock: Callable[[], float]) -> None:
+        self._fixed = None if fixed == "auto" else fixed.strip("[]")
+        self._clock = clock
+        self._bound: list[str] = []
+        self._found: dict[str, tuple[str, float]] = {}
+
+    def bind(self, hosts: Sequence[str]) -> None:
+        """The hosts that sockets are bound to; a specific one is the only address peers can use."""
+        self._bound = [host for host in hosts if not is_wildcard(host)]
+
+    def address_for(self, remote_host: str) -> str:
+        """Our address towards `remote_host`, an IP literal; for a name the default one."""
+        if self._fixed is not None:
+            return self._fixed
+        family = family_of(remote_host)
+        for host in self._bound:
+            if family is None or family_of(host) == family:
+                return host
+        known = self._found.get(remote_host)
+        if known is None or known[1] <= self._clock():
+            known = _route(remote_host, family), self._clock() + LIFE_S
+            if len(self._found) >= MAX_PEERS:
+                self._found.clear()
+            self._found[remote_host] = known
+        return known[0]
+
+
+def _route(remote_host: str, family: socket.AddressFamily | None) -> str:
+    """The source address of a datagram to `remote_host`; nothing is sent."""
+    if family is None:
+        family, remote_host = socket.AF_INET, _ANYWHERE[socket.AF_INET]
+    for target in (remote_host, _ANYWHERE[family]):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((target, 9))
+                address: str = probe.getsockname()[0]
+                return address.partition("%")[0]
+        except OSError:
+            continue
+    return _LOOPBACK[family]

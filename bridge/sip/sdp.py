@@ -1,0 +1,257 @@
+"""Session descriptions (RFC 4566): reading, writing, nothing decided."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .errors import SipError
+
+DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+STATIC = {"0": ("PCMU", 8000), "8": ("PCMA", 8000)}
+"""Payload types that need no rtpmap (RFC 3551): name and clock rate in Hz."""
+
+_LINE = re.compile(r"([a-z])=(.*)\Z", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_RTPMAP = re.compile(r"(\d{1,3})\s+([^\s/]+)/(\d{1,6})(?:/\d+)?\s*\Z")
+
+
+def _malformed(what: str) -> SipError:
+    return SipError(400, f"Malformed SDP: {what}", reason="malformed_sdp")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The o= line: who made the session and which version of it this is."""
+
+    username: str
+    session_id: str
+    version: str
+    address: str
+    family: str = "IP4"
+
+    def __str__(self) -> str:
+        return f"{self.username} {self.session_id} {self.version} IN {self.family} {self.address}"
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        fields = text.split()
+        if len(fields) != 6:
+            raise _malformed("o=")
+        username, session_id, version, _, family, address = fields
+        return cls(username, session_id, version, address, family)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A c= line; `host` is a literal or a name, without the TTL of multicast."""
+
+    host: str
+    family: str = "IP4"
+
+    def __str__(self) -> str:
+        return f"IN {self.family} {self.host}"
+
+    @classmethod
+    def of(cls, host: str) -> Connection:
+        """The connection of an address of ours."""
+        return cls(host, "IP6" if ":" in host else "IP4")
+
+    @classmethod
+    def parse(cls, text: str) -> Connection:
+        fields = text.split()
+        if len(fields) != 3 or fields[0] != "IN" or fields[1] not in ("IP4", "IP6"):
+            raise _malformed("c=")
+        return cls(fields[2].partition("/")[0], fields[1])
+
+
+Attribute = tuple[str, str | None]
+"""Name and value of an a= line; None when there is no colon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One m= section. `others` are lines that mean nothing here (i=, b=, k=), kept as they came."""
+
+    kind: str
+    port: int
+    protocol: str
+    formats: tuple[str, ...]
+    connection: Connection | None = None
+    attributes: tuple[Attribute, ...] = ()
+    others: tuple[str, ...] = ()
+    port_count: int | None = None
+
+    @property
+    def direction(self) -> str | None:
+        """sendrecv, sendonly, recvonly or inactive; None when the section does not say."""
+        return _direction(self.attributes)
+
+    def attribute(self, name: str) -> str | None:
+        """Value of the first attribute of that name ("" for a flag); None when absent."""
+        return next((value or "" for key, value in self.attributes if key == name), None)
+
+    def encoding(self, payload_type: str) -> tuple[str, int] | None:
+        """Upper-case encoding name and clock rate in Hz of a format; None when it is not known."""
+        for name, value in self.attributes:
+            match = _RTPMAP.match(value or "") if name == "rtpmap" else None
+            if match is not None and match[1] == payload_type:
+                return match[2].upper(), int(match[3])
+        return STATIC.get(payload_type)
+
+    def lines(self) -> Iterator[str]:
+        count = "" if self.port_count is None else f"/{self.port_count}"
+        yield f"m={self.kind} {self.port}{count} {self.protocol} {' '.join(self.formats)}"
+        yield from _ordered(self.others, "i")
+        if self.connection is not None:
+            yield f"c={self.connection}"
+        yield from _ordered(self.others, "bk")
+        yield from _attribute_lines(self.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """A whole description. `others` are session lines that mean nothing here, kept as they came."""
+
+    origin: Origin
+    media: tuple[Media, ...] = ()
+    connection: Connection | None = None
+    name: str = "-"
+    times: tuple[str, ...] = ("0 0",)
+    attributes: tuple[Attribute, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "".join(f"{line}\r\n" for line in self._lines())
+
+    def __bytes__(self) -> bytes:
+        return str(self).encode("utf-8", "surrogateescape")
+
+    def _lines(self) -> Iterator[str]:
+        yield "v=0"
+        yield f"o={self.origin}"
+        yield f"s={self.name}"
+        yield from _ordered(self.others, "iuep")
+        if self.connection is not None:
+            yield f"c={self.connection}"
+        yield from _ordered(self.others, "b")
+        yield from (f"t={time}" for time in self.times)
+        yield from _ordered(self.others, "rzk")
+        yield from _attribute_lines(self.attributes)
+        for media in self.media:
+            yield from media.lines()
+
+    def connection_of(self, media: Media) -> Connection | None:
+        """Where this stream is received: its own c=, else that of the session; None when neither is."""
+        return media.connection or self.connection
+
+    def direction_of(self, media: Media) -> str:
+        """The stream's direction, else the session's, else sendrecv."""
+        return media.direction or _direction(self.attributes) or "sendrecv"
+
+    @classmethod
+    def parse(cls, data: bytes) -> SessionDescription:
+        """Read a description; SipError 400 "Malformed SDP: ..." when it is none."""
+        lines = _split(data)
+        if not lines or lines[0] != ("v", "0"):
+            raise _malformed("v=")
+        starts = [index for index, (letter, _) in enumerate(lines) if letter == "m"]
+        session = _Section()
+        for letter, value in lines[1 : starts[0] if starts else None]:
+            session.take(letter, value)
+        if session.origin is None:
+            raise _malformed("o= is missing")
+        ends = [*starts[1:], len(lines)]
+        media = tuple(_parse_media(lines[start:end]) for start, end in zip(starts, ends, strict=False))
+        return cls(
+            session.origin,
+            media,
+            session.connection,
+            session.name,
+            tuple(session.times),
+            tuple(session.attributes),
+            tuple(session.others),
+        )
+
+
+@dataclass(slots=True)
+class _Section:
+    """The lines of one section, sorted while they are read."""
+
+    origin: Origin | None = None
+    name: str = "-"
+    connection: Connection | None = None
+    times: list[str] = field(default_factory=list)
+    attributes: list[Attribute] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def take(self, letter: str, value: str) -> None:
+        if letter == "o":
+            self.origin = Origin.parse(value)
+        elif letter == "s":
+            self.name = value
+        elif letter == "c":
+            self.connection = Connection.parse(value)
+        elif letter == "t":
+            self.times.append(value)
+        elif letter == "a":
+            name, colon, text = value.partition(":")
+            self.attributes.append((name, text if colon else None))
+        elif letter in "iuepbrzk":
+            self.others.append(f"{letter}={value}")
+        else:
+            raise _malformed(f"{letter}=")
+
+
+def _split(data: bytes) -> list[tuple[str, str]]:
+    text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").rstrip("\n")
+    pairs = []
+    for line in text.split("\n"):
+        match = _LINE.match(line)
+        if match is None or _CONTROL.search(line):
+            raise _malformed("not a line of SDP")
+        pairs.append((match[1], match[2]))
+    return pairs
+
+
+def _parse_media(lines: list[tuple[str, str]]) -> Media:
+    fields = lines[0][1].split()
+    if len(fields) < 4:
+        raise _malformed("m=")
+    kind, port, protocol, *formats = fields
+    port, slash, count = port.partition("/")
+    section = _Section()
+    for letter, value in lines[1:]:
+        if letter not in "icbka":
+            raise _malformed(f"{letter}= in m=")
+        section.take(letter, value)
+    return Media(
+        kind.lower(),
+        _number(port, 65535),
+        protocol,
+        tuple(formats),
+        section.connection,
+        tuple(section.attributes),
+        tuple(section.others),
+        _number(count, 65535) if slash else None,
+    )
+
+
+def _number(text: str, limit: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > limit:
+        raise _malformed("m= port")
+    return int(text)
+
+
+def _direction(attributes: tuple[Attribute, ...]) -> str | None:
+    return next((name for name, _ in attributes if name in DIRECTIONS), None)
+
+
+def _ordered(lines: tuple[str, ...], letters: str) -> Iterator[str]:
+    for letter in letters:
+        yield from (line for line in lines if line[0] == letter)
+
+
+def _attribute_lines(attributes: tuple[Attribute, ...]) -> Iterator[str]:
+    return (f"a={name}" if value is None else f"a={name}:{value}" for name, value in attributes)
