@@ -24,7 +24,8 @@ from bridge.profile import Profile
 from bridge.realtime.events import Event
 from bridge.records import CallRecord, EndReason
 from bridge.routing import agent_for
-from bridge.sip.ua import Invitation, ListenAddress, UserAgent
+from bridge.sip.invitation import Invitation
+from bridge.sip.ua import ListenAddress, UserAgent
 from bridge.sums import Sums
 from bridge.web.server import WebServer
 
@@ -82,7 +83,6 @@ class App:
         await self._bind("sip.listen", self.user_agent.start())
         host, port = self.config.http.address
         self.http_port = await self._bind("http.listen", self._web.start(host, port))
-        self.pacer.start()
         self._started = True
         sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
         log.info("service.ready", version=__version__, sip=sip, http=f"{host}:{self.http_port}")
@@ -209,7 +209,7 @@ class App:
             log.info("call.began", agent=call.profile.name, law=leg.law.name, **number)
             try:
                 self._finish(call, await call.run())
-            except Exception:  # noqa: BLE001 - one call's bug must not end the others; it is logged with its trace
+            except Exception:  # one call's bug must not end the others; it is logged with its trace
                 log.exception("call.failed")
                 self.sums.totals.add("calls", label=EndReason.INTERNAL_ERROR.value)
             finally:

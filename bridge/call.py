@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
-from bridge.profile import Profile
 from bridge.audio.g711 import translation
 from bridge.digits import DigitCollector
 from bridge.legs.leg import Leg
+from bridge.profile import Profile
 from bridge.realtime import events as ev
 from bridge.realtime.conversation import DELETED
 from bridge.realtime.faults import ADVICE, FATAL_CODES
@@ -34,6 +35,8 @@ _LEG_REASONS = {
     "bye": EndReason.CALLER_HUNG_UP,
     "ack_timeout": EndReason.ACK_TIMEOUT,
     "rtp_timeout": EndReason.RTP_TIMEOUT,
+    "no_common_codec": EndReason.NO_COMMON_CODEC,
+    "fault": EndReason.INTERNAL_ERROR,
 }
 
 
@@ -99,7 +102,8 @@ class Call:
 
     async def _open_session(self) -> bool:
         opening = asyncio.create_task(self.session.open(self._session_timeout_s))
-        await asyncio.wait({opening, self._end}, return_when=asyncio.FIRST_COMPLETED)
+        either: tuple[asyncio.Future[Any], ...] = (opening, self._end)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             opening.cancel()
             await asyncio.wait({opening})

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -109,16 +109,18 @@ def agent(
     attached: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run the built-in agent alone: a Realtime server that answers offline."""
-    from bridge.agent.script import ScriptError
+    from bridge.agent.script import Script, ScriptError
     from bridge.agent.server import run
+    from bridge.agent.voice import ExtraMissing
 
     host, _, port = listen.rpartition(":")
     if not (host and port.isdigit()):
         _fail(f"--listen {listen}: write it as HOST:PORT, for example 127.0.0.1:8765")
     logs.set_up(Config().log)
     try:
-        _run(_until_stopped(run(host, int(port), script=script, on_ready=_say_ready), attached))
-    except (ScriptError, OSError) as error:
+        scripted = Script.load(script) if script else None
+        _run(_until_stopped(run(host, int(port), scripted, ready=_say_ready), attached))
+    except (ScriptError, ExtraMissing, OSError) as error:
         _fail(f"the agent cannot start: {error}")
 
 
@@ -187,9 +189,19 @@ def call(
     from bridge.phone import PhoneError, place_call
 
     logs.set_up(Config().log)
-    wish = {"say": say or [], "wav": wav or [], "digits": digits, "keep": keep, "law": law}
+    placing = place_call(
+        uri,
+        say=say or (),
+        wavs=wav or (),
+        digits=digits,
+        keep=keep,
+        seconds=seconds,
+        law=law,
+        interrupt_after_s=interrupt_after,
+        tell=typer.echo,
+    )
     try:
-        answered = _run(place_call(uri, seconds=seconds, interrupt_after_s=interrupt_after, tell=typer.echo, **wish))
+        answered = _run(placing)
     except PhoneError as error:
         _fail(str(error))
     raise typer.Exit(0 if answered else 1)
@@ -204,7 +216,7 @@ def _load(path: Path | None) -> Config:
         _fail(str(error))
 
 
-def _fail(words: str) -> Any:
+def _fail(words: str) -> NoReturn:
     typer.echo(words, err=True)
     raise typer.Exit(1)
 

@@ -133,7 +133,7 @@ class Meters:
         self.setup_s = Histogram(
             "sipbridge_call_setup_seconds",
             "From the INVITE to the 200, of answered calls",
-            buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 15),
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 15),
             registry=self.registry,
         )
         self.talk_s = Histogram(

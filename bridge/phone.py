@@ -16,7 +16,6 @@ from bridge.audio import wav
 from bridge.audio.g711 import Law, decode, encode
 from bridge.audio.level import rms
 from bridge.audio.resample import Resampler
-from bridge.media.dtmf import DtmfSender
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.media.stream import MediaStream

@@ -52,8 +52,8 @@ class Sums:
         for call in self._app.calls:
             _add_call(totals, call)
         sip, pacer = self._app.user_agent.stats, self._app.pacer
-        totals.add_all("sip_requests_received", sip.requests_received)
-        totals.add_all("sip_responses_sent", {str(status): count for status, count in sip.responses_sent.items()})
+        totals.add_all("sip_requests_received", sip.received)
+        totals.add_all("sip_responses_sent", {str(status): count for status, count in sip.answers.items()})
         totals.add("sip_retransmissions", sip.retransmissions_received, "received")
         totals.add("sip_retransmissions", sip.retransmissions_sent, "sent")
         totals.add_all("sip_dropped", sip.dropped)

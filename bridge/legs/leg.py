@@ -7,6 +7,7 @@ from typing import Protocol
 
 from bridge.audio.g711 import Law
 from bridge.media.playout import Heard
+from bridge.media.stats import MediaStats
 
 
 class LegRefused(Exception):
@@ -23,6 +24,7 @@ class Leg(Protocol):
     """One caller, prepared. The callbacks are set by the call; none comes after `on_ended`."""
 
     call_id: str
+    caller: str
     dialled: str
     law: Law
     """The law the caller speaks; with a delayed offer a guess until `on_connected`."""
@@ -60,3 +62,10 @@ class Leg(Protocol):
     @property
     def drained(self) -> bool:
         """Whether nothing waits to be played."""
+
+    @property
+    def stats(self) -> MediaStats:
+        """The counts of its media so far."""
+
+    def summary(self) -> dict[str, int]:
+        """The counts that are worth a place in the log line of the call's end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from bridge.audio.g711 import Law
 from bridge.config import Media as MediaSettings
@@ -12,12 +13,14 @@ from bridge.legs.leg import LegRefused
 from bridge.media.pacer import Pacer
 from bridge.media.playout import Heard
 from bridge.media.ports import NoPort, PortPool
-from bridge.media.stream import MediaStats, MediaStream
+from bridge.media.stats import MediaStats
+from bridge.media.stream import Direction, MediaStream
 from bridge.sip import offer_answer
 from bridge.sip.errors import SipError
+from bridge.sip.invitation import Invitation
 from bridge.sip.offer_answer import Negotiated
 from bridge.sip.sdp import SessionDescription
-from bridge.sip.ua import Invitation, UserAgent
+from bridge.sip.ua import UserAgent
 
 PAYLOAD_TYPES = (Law.PCMU.payload_type, Law.PCMA.payload_type)
 
@@ -57,8 +60,6 @@ class SipLeg:
         self._media = media
         self._rtp_host = rtp_host
         self._session_id = secrets.randbits(31)
-        self._description = b""
-        self._our_offer: SessionDescription | None = None
         self._stats = MediaStats()
 
     # The story of a call
@@ -78,6 +79,7 @@ class SipLeg:
         self._invitation.on_confirmed = self._on_confirmed
         self._invitation.on_ended = self._on_dialog_ended
         self._invitation.on_offer = self._on_offer
+        self._invitation.on_answer = self._on_answer
 
     def ring(self) -> None:
         """180 Ringing."""
@@ -85,7 +87,7 @@ class SipLeg:
 
     def answer(self) -> None:
         """200 OK with our description; RTP flows at once when the caller's is known."""
-        self._invitation.answer(self._description)
+        self._invitation.answer(bytes(self._ours))
         if self.stream is not None:
             self._connect(self.stream)
 
@@ -123,6 +125,13 @@ class SipLeg:
         """Whether nothing waits to be played."""
         return self.stream is None or self.stream.playout.drained
 
+    def summary(self) -> dict[str, int]:
+        """The counts that are worth a place in the log line of the call's end."""
+        counts = self.stats.counts()
+        shown = ("packets_in", "packets_out", "lost", "late", "concealed_ms", "underruns", "skipped")
+        strangers = {"strangers": counts["dropped.stranger"]} if "dropped.stranger" in counts else {}
+        return {name: counts[name] for name in shown} | strangers
+
     @property
     def stats(self) -> MediaStats:
         """The stream's counts, also after its end."""
@@ -133,25 +142,19 @@ class SipLeg:
     def _describe(self) -> None:
         offer = self._invitation.offer
         if offer is None:
-            self._our_offer = offer_answer.offer(
-                self._local_address, self._port, PAYLOAD_TYPES, session_id=self._session_id
-            )
-            self._description = bytes(self._our_offer)
+            self._ours = offer_answer.offer(self._local_address, self._port, PAYLOAD_TYPES, session_id=self._session_id)
             return
-        description, negotiated = self._answer_to(offer, PAYLOAD_TYPES)
-        self._description = bytes(description)
+        self._ours, negotiated = self._answer_to(offer, PAYLOAD_TYPES)
         self._open_stream(negotiated)
 
     def _answer_to(
         self, offer: SessionDescription, payload_types: Sequence[int]
     ) -> tuple[SessionDescription, Negotiated]:
-        return offer_answer.answer(
-            offer, self._local_address, self._port, payload_types, session_id=self._session_id
-        )
+        return offer_answer.answer(offer, self._local_address, self._port, payload_types, session_id=self._session_id)
 
-    def _open_stream(self, negotiated: Negotiated) -> None:
+    def _open_stream(self, negotiated: Negotiated) -> MediaStream:
         self.law = Law[negotiated.codec]
-        self.stream = MediaStream(
+        stream = MediaStream(
             sock=self._socket,
             pacer=self._pacer,
             law=self.law,
@@ -163,10 +166,13 @@ class SipLeg:
             jitter_ms=self._media.jitter_ms,
             on_audio=lambda audio: self.on_audio(audio),
             on_digit=lambda digit: self.on_digit(digit),
+            direction=_direction(negotiated),
+            on_fault=lambda error: self.on_ended("fault", repr(error)),
             on_timeout=lambda: self.on_ended("rtp_timeout", f"no RTP for {self._media.rtp_timeout_s:g} s"),
         )
-        self.stream.playout.on_drained = lambda: self.on_drained()
-        self.stream.retarget(self._remote(negotiated), direction=negotiated.direction)
+        stream.playout.on_drained = lambda: self.on_drained()
+        self.stream = stream
+        return stream
 
     def _remote(self, negotiated: Negotiated) -> tuple[str, int]:
         """Where to send; a name in c= is not looked up: the signalling source is the better guess than a wait."""
@@ -176,44 +182,52 @@ class SipLeg:
             return self._invitation.source[0], negotiated.remote_port
         return negotiated.remote_host, negotiated.remote_port
 
-    # What the dialog says
-
-    def _on_confirmed(self, answer: SessionDescription | None) -> None:
-        offer, self._our_offer = self._our_offer, None
-        if offer is None:
-            return
-        if answer is None:
-            self.on_ended("no_answer", "the ACK brought no session description")
-            return
-        try:
-            negotiated = offer_answer.accept(offer, answer)
-        except SipError as error:
-            self.on_ended("no_common_codec", str(error))
-            return
-        if self.stream is None:
-            self._open_stream(negotiated)
-            assert self.stream is not None
-            self._connect(self.stream)
-        else:
-            self.stream.retarget(self._remote(negotiated), direction=negotiated.direction)
+    def _follow(self, negotiated: Negotiated) -> None:
+        """What a re-INVITE changed: the place, hold or resume."""
+        if self.stream is not None:
+            self.stream.retarget(self._remote(negotiated), direction=_direction(negotiated))
 
     def _connect(self, stream: MediaStream) -> None:
         self.on_connected()
         stream.start()
 
+    # What the dialog says
+
+    def _on_confirmed(self, answer: SessionDescription | None) -> None:
+        """The ACK; after a delayed offer it brings the caller's answer, and only now is the codec known."""
+        if self.stream is not None:
+            return
+        if answer is None:
+            self.on_ended("no_common_codec", "the ACK brought no session description")
+            return
+        try:
+            stream = self._open_stream(offer_answer.accept(self._ours, answer))
+        except SipError as error:
+            self.on_ended("no_common_codec", str(error))
+            return
+        self._connect(stream)
+
     def _on_offer(self, offer: SessionDescription | None) -> bytes | int:
-        """A re-INVITE: the same codec at a new place, hold or resume; anything else is refused, and the call goes on."""
+        """A re-INVITE: the same codec at a new place, hold or resume; all else is refused, and the call goes on."""
         if offer is None:
-            self._our_offer = SessionDescription.parse(self._description)
-            return self._description
+            return self._invitation.local_sdp
         try:
             description, negotiated = self._answer_to(offer, (self.law.payload_type,))
         except SipError as error:
             return error.status
-        self._description = offer_answer.continued(self._description, bytes(description))
-        if self.stream is not None:
-            self.stream.retarget(self._remote(negotiated), direction=negotiated.direction)
-        return self._description
+        self._follow(negotiated)
+        return bytes(description)
+
+    def _on_answer(self, answer: SessionDescription) -> None:
+        """The answer to a re-INVITE that asked for our offer."""
+        try:
+            self._follow(offer_answer.accept(SessionDescription.parse(self._invitation.local_sdp), answer))
+        except SipError as error:
+            self.on_ended("no_common_codec", str(error))
 
     def _on_dialog_ended(self, word: str) -> None:
         self.on_ended(word, "")
+
+
+def _direction(negotiated: Negotiated) -> Direction:
+    return cast(Direction, negotiated.direction)

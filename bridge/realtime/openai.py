@@ -38,6 +38,42 @@ def append_message(audio: bytes) -> bytes:
     return _APPEND_HEAD + b2a_base64(audio, newline=False) + _APPEND_TAIL
 
 
+_IGNORED = frozenset(
+    {
+        "conversation.created",
+        "conversation.item.added",
+        "conversation.item.created",
+        "conversation.item.deleted",
+        "conversation.item.done",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.failed",
+        "conversation.item.input_audio_transcription.segment",
+        "conversation.item.retrieved",
+        "conversation.item.truncated",
+        "input_audio_buffer.cleared",
+        "input_audio_buffer.committed",
+        "input_audio_buffer.timeout_triggered",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+        "mcp_list_tools.in_progress",
+        "rate_limits.updated",
+        "response.content_part.added",
+        "response.content_part.done",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.mcp_call.in_progress",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "response.output_audio_transcript.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+    }
+)
+"""Events that are well known and change nothing here."""
+
+
 class Stage(Enum):
     """Where the handshake stands; audio may flow only in READY."""
 
@@ -110,11 +146,13 @@ class OpenAIProtocol:
     def _receive_event(self, event: Any) -> ev.Event | None:
         if not isinstance(event, dict):
             raise Malformed("the event is not an object")
-        react = self._dispatch.get(text(event, "type"))
-        if react is None:
+        name = text(event, "type")
+        react = self._dispatch.get(name)
+        if react is not None:
+            return react(event)
+        if name not in _IGNORED:
             self.unknown += 1
-            return None
-        return react(event)
+        return None
 
     def data_to_send(self) -> list[bytes]:
         """The messages that wait to be sent, each once."""

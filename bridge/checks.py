@@ -1,0 +1,143 @@
+"""`sipbridge check`: each thing a start needs, tried one by one, with the next step where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import typer
+
+from bridge.audio.g711 import Law
+from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
+from bridge.config import Config
+from bridge.media.ports import NoPort, PortPool
+from bridge.profile import Profile
+from bridge.realtime.faults import ADVICE
+from bridge.realtime.session import SessionFailed
+
+SHOWN = {True: "ok  ", False: "FAIL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was tried, whether it is well, and what was seen or should be done."""
+
+    what: str
+    well: bool
+    words: str
+
+
+async def run_checks(config: Config) -> bool:
+    """Try everything and print it; whether all is well."""
+    all_well = True
+    async for finding in _findings(config):
+        all_well &= finding.well
+        typer.echo(f"{SHOWN[finding.well]}  {finding.what}: {finding.words}")
+    typer.echo(
+        "all is well: start it with `sipbridge serve`" if all_well else "mend the lines marked FAIL, then check again"
+    )
+    return all_well
+
+
+async def _findings(config: Config) -> AsyncIterator[Finding]:
+    yield Finding("configuration", True, f"{len(config.agents)} agent(s), {len(config.routes)} route(s)")
+    for finding in (*_listeners(config), _rtp_ports(config), _address(config), *_trunks(config)):
+        yield finding
+    async for finding in _agents(config):
+        yield finding
+
+
+def _listeners(config: Config) -> list[Finding]:
+    found = []
+    for endpoint in config.sip.endpoints():
+        what = f"sip {endpoint.transport}://{endpoint.host}:{endpoint.port}"
+        if endpoint.transport != "udp":
+            found.append(Finding(what, True, "left out: this version answers UDP only"))
+            continue
+        found.append(_bindable(what, socket.SOCK_DGRAM, endpoint.host, endpoint.port))
+    host, port = config.http.address
+    return [*found, _bindable(f"http {host}:{port}", socket.SOCK_STREAM, host, port)]
+
+
+def _bindable(what: str, kind: socket.SocketKind, host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        words = f"{error.strerror or error}: is the service already running, or another one on this port?"
+        return Finding(what, False, words)
+    return Finding(what, True, "free")
+
+
+def _rtp_ports(config: Config) -> Finding:
+    pool = PortPool(*config.media.port_range)
+    what = f"rtp {config.media.ports}"
+    try:
+        pool.release(pool.open("0.0.0.0"))
+    except (NoPort, OSError) as error:
+        return Finding(what, False, f"{error}: choose another range in media.ports")
+    if pool.size < config.limits.calls:
+        return Finding(what, False, f"{pool.size} calls at most: widen media.ports or lower limits.calls")
+    return Finding(what, True, f"room for {pool.size} calls")
+
+
+def _address(config: Config) -> Finding:
+    address = config.sip.advertise
+    if address != "auto":
+        return Finding("advertised address", True, address)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks the routing table (RFC 5737 address)
+            found = probe.getsockname()[0]
+        except OSError:
+            return Finding("advertised address", True, "found per peer; no default route: only local peers are reached")
+    return Finding("advertised address", True, f"{found} on the default route, found for each peer")
+
+
+def _trunks(config: Config) -> list[Finding]:
+    found = [
+        Finding(f"trunk {name}", True, "register is left out: this version does not register; let the peer send by IP")
+        for name, trunk in config.trunks.items()
+        if trunk.register_
+    ]
+    if not any(trunk.peers for trunk in config.trunks.values()):
+        found.append(Finding("trunks", True, "everybody may call: name your PBX's networks in trunks.<name>.peers"))
+    return found
+
+
+async def _agents(config: Config) -> AsyncIterator[Finding]:
+    builtin = BuiltinAgent()
+    try:
+        if any(agent.provider == "builtin" and not agent.url for agent in config.agents.values()):
+            await builtin.start()
+        for name, agent in config.agents.items():
+            profile = Profile(
+                name, agent, append_ms=config.media.append_ms, environ=os.environ, builtin_url=builtin.url
+            )
+            yield await _round_trip(profile, config.limits.session_timeout_s)
+    except BuiltinAgentFailed as error:
+        yield Finding("built-in agent", False, str(error))
+    finally:
+        await builtin.close()
+
+
+async def _round_trip(profile: Profile, timeout_s: float) -> Finding:
+    what = f"agent {profile.name}"
+    if profile.lacks_key:
+        return Finding(what, False, "there is no key: set OPENAI_API_KEY, or use `provider: builtin`")
+    session = profile.session(profile.law_for(Law.PCMU), lambda event: None)
+    began = asyncio.get_running_loop().time()
+    try:
+        ready = await session.open(timeout_s)
+    except SessionFailed as failure:
+        return Finding(what, False, f"{failure}: {ADVICE.get(failure.reason, 'see the service message')}")
+    finally:
+        await session.close()
+    took = asyncio.get_running_loop().time() - began
+    return Finding(what, True, f"session of {ready.model} in {took * 1000:.0f} ms, G.711 both ways")
