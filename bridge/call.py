@@ -209,6 +209,7 @@ class Call:
             log.warning("response.failed", response=ended.response_id, code=ended.detail)
             if ended.detail in FATAL_CODES:
                 self.end(EndReason.SESSION_FAILED, ended.detail)
+        self.leg.end_all()  # a server that forgets to end an item must not hold up the next
         self._hang_up_when_heard()
 
     def _on_session_error(self, error: ev.SessionError) -> None:

@@ -10,14 +10,18 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from bridge import __version__, logs
 from bridge.config import Config
 from bridge.settings import ConfigError, load
+
+if TYPE_CHECKING:
+    from bridge.audio.g711 import Law
 
 DEFAULT_FILE = Path("/etc/sipbridge/sipbridge.yaml")
 """Read when no --config is given and it is there."""
@@ -186,25 +190,43 @@ def call(
     ] = None,
 ) -> None:
     """A test phone: dial, speak, listen, and show the talk live."""
-    from bridge.phone import PhoneError, place_call
+    from bridge.audio.g711 import Law
+    from bridge.lines import PhoneError
 
     logs.set_up(Config().log)
-    placing = place_call(
-        uri,
-        say=say or (),
-        wavs=wav or (),
-        digits=digits,
-        keep=keep,
-        seconds=seconds,
-        law=law,
-        interrupt_after_s=interrupt_after,
-        tell=typer.echo,
-    )
+    if law.upper() not in Law.__members__:
+        _fail(f"--law {law}: use pcmu or pcma")
+    placing = _place(uri, say or [], wav or [], digits, keep, seconds, Law[law.upper()], interrupt_after)
     try:
         answered = _run(placing)
     except PhoneError as error:
         _fail(str(error))
     raise typer.Exit(0 if answered else 1)
+
+
+async def _place(
+    uri: str,
+    say: list[str],
+    wav: list[Path],
+    digits: str,
+    keep: Path | None,
+    seconds: float,
+    law: Law,
+    interrupt_after: float | None,
+) -> bool:
+    from bridge.lines import recorded, synthesized
+    from bridge.phone import Phone
+    from bridge.tape import Tape
+
+    lines = await synthesized(say) + [recorded(path) for path in wav]
+    lines[1:] = [replace(line, interrupt_after_s=interrupt_after) for line in lines[1:]]
+    tape = Tape(keep) if keep else None
+    try:
+        return await Phone(law=law, tell=typer.echo, tape=tape).call(uri, lines, digits=digits, seconds=seconds)
+    finally:
+        if tape is not None:
+            tape.close()
+            typer.echo(f"        kept {tape.path}")
 
 
 def _load(path: Path | None) -> Config:

@@ -1,6 +1,6 @@
 """A test phone in the box: dials, speaks, listens, and tells live what happens.
 
-It is a leg turned around: a SIP call going out and one RTP stream, with a tape in place of a model.
+It is a leg turned around: a SIP call going out and one RTP stream, with a person's patience in place of a model.
 """
 
 from __future__ import annotations
@@ -8,321 +8,255 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Sequence
 
-from bridge.audio import wav
 from bridge.audio.g711 import Law, decode, encode
 from bridge.audio.level import rms
-from bridge.audio.resample import Resampler
+from bridge.lines import Line, PhoneError
 from bridge.media.pacer import Pacer
-from bridge.media.ports import PortPool
+from bridge.media.ports import NoPort, PortPool
 from bridge.media.stream import MediaStream
 from bridge.sip import offer_answer
 from bridge.sip.errors import SipError
+from bridge.sip.outgoing import OutgoingCall
 from bridge.sip.sdp import SessionDescription
-from bridge.sip.ua import ListenAddress, OutgoingCall, UserAgent
+from bridge.sip.ua import ListenAddress, UserAgent
+from bridge.sip.uri import Uri
+from bridge.tape import Tape
 
 RTP_PORTS = (42000, 42998)
-RATE = 8000
 SPEECH_RMS = 250
-"""Louder than this counts as speech; line silence of G.711 is below 10."""
+"""Louder than this (of 32767) counts as speech; the silence of G.711 is below 10."""
 SILENCE_S = 0.8
 """Quiet for so long: the other side has finished."""
 FIRST_WORD_S = 6.0
 """How long to wait for the other side to begin."""
-AFTER_LAST_S = 3.0
-
-
-class PhoneError(Exception):
-    """The call cannot be placed; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """Something to say: `pcm` is s16le at 8000 Hz; `words` is what the screen shows."""
-
-    words: str
-    pcm: bytes
-    interrupt_after_s: float | None = None
-    """Speak when the other side has spoken for so long; None: when it is silent."""
+NO_RTP_S = 5.0
+GOODBYE_S = 2.0
+"""How long the answer to our BYE may take."""
 
 
 class Ear:
     """Hears when the other side begins and ends to speak."""
 
-    def __init__(self, law: Law, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.law = Law.PCMU
         self.speaking_since: float | None = None
-        """When the speech began (monotonic seconds); None while it is silent."""
-        self.silent_since = time.monotonic()
-        self.has_spoken = False
-        self._law = law
+        """Monotonic seconds; None while it is silent."""
+        self.sentences = 0
         self._tell = tell
         self._last_loud = 0.0
+        self._waiting: list[tuple[Callable[[float], bool], asyncio.Future[None]]] = []
 
     def hear(self, audio: bytes) -> None:
         """One frame."""
         now = time.monotonic()
-        if rms(decode(audio, self._law)) > SPEECH_RMS:
+        if rms(decode(audio, self.law)) > SPEECH_RMS:
             self._last_loud = now
             if self.speaking_since is None:
                 self.speaking_since = now
-                self.has_spoken = True
-                self._tell("agent speaks")
+                self.sentences += 1
+                self._tell("the agent speaks")
         elif self.speaking_since is not None and now - self._last_loud > SILENCE_S:
-            self._tell(f"agent is silent (spoke {self._last_loud - self.speaking_since:.1f} s)")
-            self.speaking_since, self.silent_since = None, self._last_loud
+            self._tell(f"the agent is silent, after {self._last_loud - self.speaking_since:.1f} s")
+            self.speaking_since = None
+        for condition, future in self._waiting:
+            if not future.done() and condition(now):
+                future.set_result(None)
+
+    async def until(self, condition: Callable[[float], bool]) -> None:
+        """Wait for a condition of (now), looked at with every frame."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (condition, future)
+        self._waiting.append(entry)
+        try:
+            await future
+        finally:
+            self._waiting.remove(entry)
 
 
 class Phone:
-    """One outgoing call."""
+    """One outgoing call. `tell` gets each line for the screen."""
 
     def __init__(self, *, law: Law = Law.PCMU, tell: Callable[[str], None], tape: Tape | None = None) -> None:
-        self.ear = Ear(law, self._say)
         self.answered = False
         self._law = law
-        self._tell_line = tell
+        self._tell = tell
         self._tape = tape
         self._began = time.monotonic()
+        self._ear = Ear(self._say)
         self._pacer = Pacer()
-        self._socket = PortPool(*RTP_PORTS).open("0.0.0.0")
         self._stream: MediaStream | None = None
+        self._takes_keys = False
+        self._connected = asyncio.Event()
         self._over = asyncio.Event()
-        self._talking = asyncio.Event()
         self._drained = asyncio.Event()
-        self._failure = ""
 
     async def call(self, target: str, lines: Sequence[Line], *, digits: str = "", seconds: float) -> bool:
-        """The whole call; whether it was answered. Raises PhoneError when it cannot be placed at all."""
-        agent = UserAgent(listen=[ListenAddress("udp", "0.0.0.0", 0)], on_invite=_busy)
+        """The whole call; whether it was answered. Raises PhoneError when it cannot be placed."""
+        agent = UserAgent(listen=[ListenAddress("udp", "0.0.0.0", 0)], on_invite=lambda invitation: None)
         await agent.start()
         try:
             going = self._dial(agent, target)
-            async with asyncio.timeout(seconds):
-                await self._converse(lines, digits)
-        except TimeoutError:
-            self._say("time is up")
-        except SipError as error:
+            await self._until_over(self._converse(lines, digits), seconds)
+            await self._hang_up(going)
+        except (SipError, NoPort, OSError) as error:
             raise PhoneError(f"{target}: {error}: write it as sip:600@127.0.0.1:5060") from error
         finally:
             if self._stream is not None:
                 self._stream.close()
-            self._socket.close()
             self._pacer.close()
-            if not self._over.is_set() and "going" in locals():
-                going.hang_up()
-                self._say("hung up")
-                await asyncio.sleep(0.2)
             await agent.close()
         return self.answered
 
     def _dial(self, agent: UserAgent, target: str) -> OutgoingCall:
-        self._say(f"dialling {target}")
-        port = self._socket.getsockname()[1]
-        other = Law.PCMA if self._law is Law.PCMU else Law.PCMU
-        host = agent.local_address_for(_host_of(target))
+        self._host = Uri.parse(target).host
+        self._socket = PortPool(*RTP_PORTS).open("0.0.0.0")
+        laws = sorted(Law, key=lambda law: law is not self._law)
         self._offer = offer_answer.offer(
-            host, port, (self._law.payload_type, other.payload_type), session_id=secrets.randbits(31)
+            agent.local_address_for(self._host),
+            self._socket.getsockname()[1],
+            [law.payload_type for law in laws],
+            session_id=secrets.randbits(31),
         )
+        self._say(f"dialling {target}")
         going = agent.invite(target, sdp=bytes(self._offer))
         going.on_ringing = lambda status: self._say("ringing" if status == 180 else f"progress {status}")
-        going.on_answered = lambda answer: self._on_answered(answer, _host_of(target))
+        going.on_answered = self._on_answered
         going.on_failed = self._on_failed
         going.on_ended = self._on_ended
         return going
 
-    def _on_answered(self, answer: SessionDescription, host: str) -> None:
-        agreed = offer_answer.accept(self._offer, answer)
-        self._law = self.ear._law = Law[agreed.codec]
-        self._say(f"answered, {agreed.codec}")
+    async def _until_over(self, conversation: Coroutine[None, None, None], seconds: float) -> None:
+        talking = asyncio.create_task(conversation)
+        over = asyncio.create_task(self._over.wait())
+        done, _ = await asyncio.wait({talking, over}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            self._say("time is up")
+        for task in (talking, over):
+            task.cancel()
+        await asyncio.wait({talking, over})
+        if talking in done:
+            talking.result()
+
+    async def _hang_up(self, going: OutgoingCall) -> None:
+        if self._over.is_set():
+            return
+        going.on_ended = lambda word: self._over.set()
+        going.on_failed = lambda status, phrase: self._over.set()
+        going.hang_up()
+        self._say("hung up")
+        over = asyncio.create_task(self._over.wait())
+        await asyncio.wait({over}, timeout=GOODBYE_S)
+        over.cancel()
+
+    # What the call says
+
+    def _on_answered(self, answer: SessionDescription | None) -> None:
+        try:
+            agreed = offer_answer.accept(self._offer, answer) if answer is not None else None
+        except SipError as error:
+            self._say(f"answered with a description of no use: {error}")
+            agreed = None
+        if agreed is None:
+            self._over.set()
+            return
         self.answered = True
-        self._events = agreed.telephone_event
+        law = self._law = self._ear.law = Law[agreed.codec]
+        self._takes_keys = agreed.telephone_event is not None
+        self._say(f"answered, {agreed.codec}")
         self._stream = MediaStream(
             sock=self._socket,
             pacer=self._pacer,
-            law=self._law,
+            law=law,
             remote=(agreed.remote_host, agreed.remote_port),
-            signalling_host=host,
+            signalling_host=self._host,
             event_payload_type=agreed.telephone_event,
             on_audio=self._hear,
-            on_digit=lambda digit: None,
-            on_timeout=lambda: self._say("no RTP arrives"),
-            rtp_timeout_s=5,
+            on_digit=lambda digit: self._say(f"heard the key {digit}"),
+            on_timeout=lambda: self._say(f"no RTP for {NO_RTP_S:g} s: is a firewall or NAT between?"),
+            rtp_timeout_s=NO_RTP_S,
+            lead_ms=0,
         )
         self._stream.playout.on_drained = self._drained.set
         if self._tape is not None:
-            tape, law = self._tape, self._law
+            tape = self._tape
             self._stream.on_sent = lambda frame: tape.said(decode(frame, law))
         self._stream.start()
-        self._talking.set()
+        self._connected.set()
 
     def _on_failed(self, status: int, phrase: str) -> None:
         self._say(f"refused: {status} {phrase}")
         self._over.set()
 
     def _on_ended(self, word: str) -> None:
-        self._say(f"the other side ended the call ({word})")
+        self._say("the other side hung up" if word == "bye" else f"the call ended: {word}")
         self._over.set()
 
     def _hear(self, audio: bytes) -> None:
-        self.ear.hear(audio)
+        self._ear.hear(audio)
         if self._tape is not None:
             self._tape.heard(decode(audio, self._law))
 
     # The conversation
 
     async def _converse(self, lines: Sequence[Line], digits: str) -> None:
-        talk = asyncio.create_task(self._talk(lines, digits))
-        over = asyncio.create_task(self._over.wait())
-        try:
-            await asyncio.wait({talk, over}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            talk.cancel()
-            over.cancel()
-            await asyncio.wait({talk, over})
-
-    async def _talk(self, lines: Sequence[Line], digits: str) -> None:
-        await self._talking.wait()
+        await self._connected.wait()
+        sentences = 0
         for line in lines:
             if line.interrupt_after_s is None:
-                await self._agent_has_finished()
+                await self._agent_has_finished(sentences)
             else:
-                await self._agent_has_spoken(line.interrupt_after_s)
+                await self._agent_has_spoken_for(line.interrupt_after_s)
             await self._speak(line)
-        for digit in digits:
-            await self._agent_has_finished()
-            await self._press(digit)
+            sentences = self._ear.sentences
+        if digits:
+            await self._agent_has_finished(sentences)
+            sentences = self._ear.sentences
+            await self._press(digits)
         if not lines and not digits:
-            await asyncio.Event().wait()  # listen until the time is up or the other side hangs up
-        await self._agent_has_finished()
-        await asyncio.sleep(AFTER_LAST_S)
+            await asyncio.Event().wait()  # only listen, until the time is up or the other side hangs up
+        await self._agent_has_finished(sentences)
 
-    async def _agent_has_finished(self) -> None:
-        began = time.monotonic()
-        self.ear.has_spoken = self.ear.speaking_since is not None
-        while self.ear.speaking_since is not None or (
-            not self.ear.has_spoken and time.monotonic() - began < FIRST_WORD_S
-        ):
-            await asyncio.sleep(0.02)
+    async def _agent_has_finished(self, sentences: int) -> None:
+        """The agent has said something since `sentences` and is silent, or says nothing for a while."""
+        patience = time.monotonic() + FIRST_WORD_S
 
-    async def _agent_has_spoken(self, seconds: float) -> None:
-        began = time.monotonic()
-        while time.monotonic() - began < FIRST_WORD_S + seconds:
-            since = self.ear.speaking_since
-            if since is not None and time.monotonic() - since >= seconds:
-                return
-            await asyncio.sleep(0.02)
+        def finished(now: float) -> bool:
+            if self._ear.speaking_since is not None:
+                return False
+            return self._ear.sentences > sentences or now > patience
+
+        await self._ear.until(finished)
+
+    async def _agent_has_spoken_for(self, seconds: float) -> None:
+        patience = time.monotonic() + FIRST_WORD_S + seconds
+
+        def spoken(now: float) -> bool:
+            since = self._ear.speaking_since
+            return now > patience or (since is not None and now - since >= seconds)
+
+        await self._ear.until(spoken)
 
     async def _speak(self, line: Line) -> None:
         assert self._stream is not None
-        self._say(f'caller: "{line.words}"' + (" (interrupting)" if line.interrupt_after_s is not None else ""))
+        how = " (interrupting)" if line.interrupt_after_s is not None else ""
+        self._say(f'the caller says{how}: "{line.words}"')
         self._drained.clear()
         item = secrets.token_hex(4)
         self._stream.playout.push(item, encode(line.pcm, self._law))
         self._stream.playout.end(item)
         await self._drained.wait()
 
-    async def _press(self, digit: str) -> None:
+    async def _press(self, digits: str) -> None:
         assert self._stream is not None
-        if self._events is None:
-            self._say("the other side takes no telephone-events: the key is not sent")
+        if not self._takes_keys:
+            self._say("the other side takes no telephone-events: the keys are not sent")
             return
-        self._say(f"key {digit}")
-        self._stream.send_digit(digit)
-        await asyncio.sleep(0.3)
+        self._say(f"the caller presses {digits}")
+        keypad = self._stream.keypad
+        keypad.press(digits)
+        await self._ear.until(lambda now: not keypad.busy)
 
     def _say(self, words: str) -> None:
-        self._tell_line(f"{time.monotonic() - self._began:6.2f}  {words}")
-
-
-class Tape:
-    """Keeps a call as a WAV file of 8000 Hz: what was heard, or with `stereo` left the caller, right the agent."""
-
-    def __init__(self, path: Path, *, stereo: bool = False) -> None:
-        self._stereo = stereo
-        self._writer = wav.WavWriter(path, RATE, 2 if stereo else 1)
-        self._said = bytearray()
-        self._heard = bytearray()
-
-    def said(self, pcm: bytes) -> None:
-        """What the phone sent."""
-        if self._stereo:
-            self._said += pcm
-            self._write()
-
-    def heard(self, pcm: bytes) -> None:
-        """What the phone received."""
-        if not self._stereo:
-            self._writer.write(pcm)
-            return
-        self._heard += pcm
-        self._write()
-
-    def close(self) -> None:
-        """Complete the file; the longer channel decides its length."""
-        length = max(len(self._said), len(self._heard))
-        self._said = self._said.ljust(length, b"\0")
-        self._heard = self._heard.ljust(length, b"\0")
-        self._write()
-        self._writer.close()
-
-    def _write(self) -> None:
-        length = min(len(self._said), len(self._heard))
-        frames = bytearray(2 * length)
-        for channel, track in enumerate((self._said, self._heard)):
-            for byte in (0, 1):
-                frames[2 * channel + byte :: 4] = track[byte:length:2]
-            del track[:length]
-        self._writer.write(bytes(frames))
-
-
-async def place_call(
-    uri: str,
-    *,
-    say: Sequence[str],
-    wavs: Sequence[Path],
-    digits: str,
-    keep: Path | None,
-    seconds: float,
-    law: str,
-    interrupt_after_s: float | None,
-    tell: Callable[[str], None],
-) -> bool:
-    """`sipbridge call`: whether it was answered. Raises PhoneError."""
-    if law.upper() not in Law.__members__:
-        raise PhoneError(f"--law {law}: use pcmu or pcma")
-    lines = [await synthesized(text) for text in say] + [recorded(path) for path in wavs]
-    if interrupt_after_s is not None:
-        lines[1:] = [Line(line.words, line.pcm, interrupt_after_s) for line in lines[1:]]
-    tape = Tape(keep) if keep else None
-    try:
-        phone = Phone(law=Law[law.upper()], tell=tell, tape=tape)
-        return await phone.call(uri, lines, digits=digits, seconds=seconds)
-    finally:
-        if tape is not None:
-            tape.close()
-            tell(f"        kept {keep}")
-
-
-def recorded(path: Path) -> Line:
-    """A line from a WAV file, brought to 8000 Hz mono. Raises PhoneError."""
-    try:
-        sound = wav.mono(wav.read(path))
-    except (OSError, ValueError) as error:
-        raise PhoneError(f"{path}: {error}") from error
-    if sound.rate == RATE:
-        return Line(path.name, sound.pcm)
-    return Line(path.name, Resampler(sound.rate, RATE).process(sound.pcm, last=True))
-
-
-def _busy(invitation: object) -> None:
-    """A test phone takes no calls; a stray INVITE is refused."""
-    reject = getattr(invitation, "reject")  # noqa: B009
-    reject(486)
-
-
-def _host_of(target: str) -> str:
-    from bridge.sip.uri import Uri
-
-    return Uri.parse(target).host
+        self._tell(f"{time.monotonic() - self._began:6.2f}  {words}")

@@ -56,6 +56,9 @@ class Leg(Protocol):
     def end_item(self, item_id: str) -> None:
         """No more audio of the item comes."""
 
+    def end_all(self) -> None:
+        """No more audio comes of anything that is queued."""
+
     def flush(self) -> tuple[Heard, ...]:
         """Fall silent now; the answer says what was sent of each item that was cut."""
 

@@ -116,6 +116,11 @@ class SipLeg:
         if self.stream is not None:
             self.stream.playout.end(item_id)
 
+    def end_all(self) -> None:
+        """No more audio comes of anything that is queued."""
+        if self.stream is not None:
+            self.stream.playout.end_all()
+
     def flush(self) -> tuple[Heard, ...]:
         """Fall silent; what was sent of each item that was cut."""
         return self.stream.playout.flush() if self.stream is not None else ()

@@ -166,6 +166,12 @@ class Playout:
             item.ended = True
             self._retire()
 
+    def end_all(self) -> None:
+        """No more audio will come of any item that is queued now."""
+        for item in self._queue:
+            item.ended = True
+        self._retire()
+
     def pull(self) -> Frame | None:
         """The frame of this slot; None when there is nothing to play now. Call it once per slot."""
         self._last = None

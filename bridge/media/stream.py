@@ -11,6 +11,7 @@ from bridge.media import dtmf
 from bridge.media.dtmf import DtmfReceiver
 from bridge.media.endpoint import RtpEndpoint
 from bridge.media.jitter import JitterBuffer
+from bridge.media.keypad import Keypad
 from bridge.media.pacer import Handle, SlotClock
 from bridge.media.playout import Playout
 from bridge.media.rtp import RtpPacket, RtpWriter
@@ -70,6 +71,9 @@ class MediaStream:
         self._timeout = rtp_timeout_s
         self._clock = clock
         self._dtmf = DtmfReceiver()
+        self.on_sent: Callable[[bytes], None] | None = None
+        """Gets the payload of each audio frame that left, for a recording."""
+        self.keypad = Keypad(event_payload_type)
         self._writer = RtpWriter(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
         self._talking = False  # whether the last slot carried the model's audio
         self._started = False
@@ -144,6 +148,9 @@ class MediaStream:
         return self.direction in ("sendrecv", "sendonly") and port != 0 and host not in NOWHERE
 
     def _send_slot(self) -> None:
+        if self.keypad.busy and (key := self.keypad.packet(self._writer)) is not None:
+            self._endpoint.send(key)
+            return
         frame = self.playout.pull()
         talking = frame is not None
         payload = frame.payload if frame is not None else self._silence
@@ -152,6 +159,8 @@ class MediaStream:
         if self._endpoint.send(self._writer.packet(payload, self._payload_type, FRAME, marker)):
             self._talking = talking
             self._started = True
+            if self.on_sent is not None:
+                self.on_sent(payload)
             return
         # Only what left the machine counts as heard: the frame is next again, its number too.
         self._writer.retract()

@@ -1,0 +1,49 @@
+"""Keys to send: RFC 4733 events on the slot grid, one key after the other with a pause between."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from bridge.media.dtmf import DtmfSender
+from bridge.media.rtp import RtpWriter
+
+PAUSE_SLOTS = 3
+"""Silence between two keys, in slots of 20 ms."""
+
+
+class Keypad:
+    """The keys that wait. While one is sent it takes the place of the audio."""
+
+    def __init__(self, payload_type: int | None) -> None:
+        self._payload_type = payload_type
+        self._waiting: deque[DtmfSender] = deque()
+        self._pause = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a key is being sent or waits."""
+        return bool(self._waiting)
+
+    def press(self, digits: str) -> None:
+        """Queue keys. ValueError for what is no key, or when the other side takes no telephone-events."""
+        if self._payload_type is None:
+            raise ValueError("the other side takes no telephone-events")
+        self._waiting.extend(DtmfSender(digit) for digit in digits)
+
+    def packet(self, writer: RtpWriter) -> bytes | None:
+        """The packet of this slot; None: this slot is for audio."""
+        if self._pause:
+            self._pause -= 1
+            return None
+        if not self._waiting or self._payload_type is None:
+            return None
+        sender = self._waiting[0]
+        pulled = sender.pull()
+        if pulled is None:
+            # All packets of a key carry the timestamp of its first; the time it took is made up for now.
+            writer.skip(sender.samples)
+            self._waiting.popleft()
+            self._pause = PAUSE_SLOTS
+            return None
+        payload, marker = pulled
+        return writer.packet(payload, self._payload_type, 0, marker)
