@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from bridge.media.dtmf import DtmfSender
+from bridge.media.dtmf import FRAME, DtmfSender
 from bridge.media.rtp import RtpWriter
 
 PAUSE_SLOTS = 3
@@ -18,6 +18,7 @@ class Keypad:
         self._payload_type = payload_type
         self._waiting: deque[DtmfSender] = deque()
         self._pause = 0
+        self._begun = 0  # timestamp of the key that is being sent
 
     @property
     def busy(self) -> bool:
@@ -37,13 +38,17 @@ class Keypad:
             return None
         if not self._waiting or self._payload_type is None:
             return None
-        sender = self._waiting[0]
-        pulled = sender.pull()
+        pulled = self._waiting[0].pull()
         if pulled is None:
-            # All packets of a key carry the timestamp of its first; the time it took is made up for now.
-            writer.skip(sender.samples)
             self._waiting.popleft()
             self._pause = PAUSE_SLOTS
             return None
-        payload, marker = pulled
-        return writer.packet(payload, self._payload_type, 0, marker)
+        payload, first = pulled
+        # All packets of a key carry the timestamp of its first, while the stream's own time goes on.
+        now = writer.timestamp
+        self._begun = now if first else self._begun
+        writer.timestamp = self._begun
+        packet = writer.packet(payload, self._payload_type, 0, first)
+        writer.timestamp = now
+        writer.skip(FRAME)
+        return packet

@@ -60,23 +60,27 @@ class Schedule:
         self._start = start
         self._period = period
         self._turns = [0] * phases
+        self._deadlines = [self._deadline(phase) for phase in range(phases)]
 
     @property
     def next_deadline(self) -> float:
         """Of the phase that is due next."""
-        return min(self._deadline(phase) for phase in range(len(self._turns)))
+        return min(self._deadlines)
 
     def due(self, now: float) -> Round | None:
         """The next round to run by `now`, oldest deadline first; None when all is done."""
-        phase = min(range(len(self._turns)), key=self._deadline)
-        lateness = now - self._deadline(phase)
-        if lateness < 0:
+        deadline = min(self._deadlines)
+        if deadline > now:
             return None
+        phase = self._deadlines.index(deadline)
+        lateness = now - deadline
         missed = int(lateness / self._period)
         self._turns[phase] += missed + 1
+        self._deadlines[phase] = self._deadline(phase)
         return Round(phase, missed, lateness)
 
     def _deadline(self, phase: int) -> float:
+        # From the start each time: a sum of periods would gather rounding errors.
         return self._start + (self._turns[phase] + phase / len(self._turns)) * self._period
 
 

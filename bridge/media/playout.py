@@ -7,6 +7,7 @@ counted where a frame is pulled for the wire and nowhere else; silence that fill
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bridge.audio.g711 import BYTES_PER_MS, Law, silence
 
@@ -16,8 +17,7 @@ REMEMBERED = 256
 """Items done with whose ids are still known, so that audio that comes too late is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame for the wire: `payload` is full, its first `heard_bytes` are the item's, the rest silence."""
 
     item_id: str

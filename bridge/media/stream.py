@@ -149,7 +149,7 @@ class MediaStream:
 
     def _send_slot(self) -> None:
         if self.keypad.busy and (key := self.keypad.packet(self._writer)) is not None:
-            self._endpoint.send(key)
+            self._send_key(key)
             return
         frame = self.playout.pull()
         talking = frame is not None
@@ -165,6 +165,14 @@ class MediaStream:
         # Only what left the machine counts as heard: the frame is next again, its number too.
         self._writer.retract()
         self.playout.put_back()
+
+    def _send_key(self, packet: bytes) -> None:
+        self._talking = False
+        if self._endpoint.send(packet):
+            self._started = True
+        else:
+            # The packets of a key repeat each other: the next one makes up for it.
+            self._writer.retract()
 
     def _hand_up(self, audio: list[bytes]) -> None:
         for part in audio:

@@ -176,6 +176,18 @@ class TestOrder:
         playout.end("a")
         assert [frame.item_id for frame in drain(playout, 2)] == ["c"]
 
+    def test_the_end_of_all_ends_what_is_queued_and_no_more(self) -> None:
+        told: list[str] = []
+        playout = Playout(lead_ms=0, on_drained=lambda: told.append("drained"))
+        playout.push("a", audio(160))
+        playout.push("b", audio(100))
+        playout.announce("c")
+        playout.end_all()
+        assert [frame.item_id for frame in drain(playout, 5)] == ["a", "b"]
+        assert told == ["drained"]
+        assert playout.push("d", audio(160))
+        assert not playout.push("a", audio(160))
+
 
 class TestFlush:
     def test_what_was_heard_of_every_item_cut(self) -> None:

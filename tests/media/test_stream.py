@@ -267,6 +267,14 @@ class TestDown:
         assert packets[2].timestamp - packets[1].timestamp & 0xFFFFFFFF == 4 * 160
         assert (line.stream.stats.send_failures, line.stream.stats.packets_out) == (3, 6)
 
+    async def test_a_recording_gets_what_left_and_nothing_else(self) -> None:
+        with Line() as line:
+            sent: list[bytes] = []
+            line.stream.on_sent = sent.append
+            line.stream.playout.push("a", frame(1))
+            line.tick(2)
+            assert sent == [packet.payload for packet in line.phone.received()[1:]] == [frame(1), SILENCE]
+
     @pytest.mark.parametrize("remote", [("0.0.0.0", 4000), (HOST, 0)])
     async def test_nothing_is_sent_to_nowhere(self, remote: tuple[str, int]) -> None:
         with Line(remote=remote) as line:
