@@ -197,7 +197,7 @@ def parse(data: bytes) -> Request | Response:
     """
     data = data.lstrip(b"\r\n")
     end = _HEAD_END.search(data)
-    head = data[: end.start()] if end else data
+    head = data[: end.start()] if end else data.rstrip(b"\r\n")
     body = data[end.end() :] if end else None
     start, *lines = _unfolded_lines(head.decode("utf-8", "surrogateescape"))
     status = _STATUS_LINE.match(start)
