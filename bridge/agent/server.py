@@ -1,0 +1,343 @@
+"""The agent's asyncio face: a Realtime server on a real WebSocket, one session per connection."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+import structlog
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from bridge.agent import events
+from bridge.agent.answering import Speak
+from bridge.agent.ears import Ears
+from bridge.agent.events import Event
+from bridge.agent.formats import AudioFormat
+from bridge.agent.items import Item
+from bridge.agent.outbox import Close, Drop, Filler, Outgoing, Raw, Stall
+from bridge.agent.refusal import Refusal
+from bridge.agent.script import Script
+from bridge.agent.session import Listen, Session
+from bridge.agent.voice import Voice
+
+PATH = "/v1/realtime"
+# 15 MiB of audio are 20 MiB of Base64; beyond this the library closes with 1009.
+MAX_MESSAGE = 32 << 20
+# A client that asks faster than it reads is not read on until it has.
+_MAX_WAITING = 128
+_MAX_WORK = 32
+_KEY_PROTOCOL = "openai-insecure-api-key."
+
+_log = structlog.get_logger("sipbridge.agent")
+
+
+class AgentSession:
+    """One connection. The lists are filled only when the server keeps a journal."""
+
+    def __init__(self, connection: ServerConnection, core: Session, server: "AgentServer", journal: bool) -> None:
+        # (time.time_ns() just after the message was read, event) and just before it was written.
+        self.received: list[tuple[int, Event]] = []
+        self.sent: list[tuple[int, Event]] = []
+        # Set when the connection is over.
+        self.done = asyncio.Event()
+        self.core = core
+        self._connection = connection
+        self._server = server
+        self._journal = journal
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._work: set[asyncio.Task[None]] = set()
+        self._read_from = 0.0
+
+    @property
+    def input_audio(self) -> bytearray:
+        """All audio that was appended, wire bytes."""
+        return self.core.input_audio if self.core.input_audio is not None else bytearray()
+
+    @property
+    def items(self) -> list[Item]:
+        """The assistant's audio items, oldest first: `number`, `sent_bytes`, `truncated_ms`."""
+        return self.core.stage.spoken
+
+    @property
+    def notes(self) -> list[str]:
+        """What the script noted."""
+        return self.core.notes
+
+    async def run(self) -> None:
+        """From session.created to the end of the connection."""
+        loop = asyncio.get_running_loop()
+        self.core.open(loop.time())
+        writer = asyncio.create_task(self._write(loop))
+        try:
+            await self._read(loop)
+        except ConnectionClosed:
+            pass
+        finally:
+            writer.cancel()
+            for task in self._work:
+                task.cancel()
+            await asyncio.gather(writer, *self._work, return_exceptions=True)
+            self.done.set()
+
+    async def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        async for message in self._connection:
+            stamp = time.time_ns()
+            event = self.core.receive(message, loop.time())
+            if self._journal and event is not None:
+                self.received.append((stamp, event))
+            self._wake.set()
+            if self._read_from > loop.time():
+                await asyncio.sleep(self._read_from - loop.time())
+            if len(self.core.outbox) > _MAX_WAITING:
+                self._drained.clear()
+                await self._drained.wait()
+
+    async def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send what waits, then rest until something is due. The only place that writes."""
+        core = self.core
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                core.advance(loop.time())
+                self._begin_work()
+                while core.outbox:
+                    await self._send(core.outbox.popleft(), loop)
+                self._drained.set()
+                await self._rest(core.deadline(), loop)
+
+    async def _rest(self, until: float, loop: asyncio.AbstractEventLoop) -> None:
+        if until <= loop.time():
+            # Others have their turn, also when this session always has something due.
+            await asyncio.sleep(0)
+            return
+        alarm = loop.call_at(until, self._wake.set)
+        await self._wake.wait()
+        self._wake.clear()
+        alarm.cancel()
+
+    async def _send(self, outgoing: Outgoing, loop: asyncio.AbstractEventLoop) -> None:
+        connection = self._connection
+        if isinstance(outgoing, dict):
+            if self._journal:
+                self.sent.append((time.time_ns(), outgoing))
+            await connection.send(orjson.dumps(outgoing), text=True)
+        elif isinstance(outgoing, Raw):
+            await connection.send(outgoing.payload)
+        elif isinstance(outgoing, Filler):
+            await connection.send(_filler(outgoing.size), text=True)
+        elif isinstance(outgoing, Close):
+            await connection.close(outgoing.code, outgoing.reason)
+        elif isinstance(outgoing, Drop):
+            _reset(connection)
+        elif isinstance(outgoing, Stall) and outgoing.reading:
+            self._read_from = loop.time() + outgoing.seconds
+        elif isinstance(outgoing, Stall):
+            await asyncio.sleep(outgoing.seconds)
+
+    def _begin_work(self) -> None:
+        """Hand the work orders to ears and voice; too many at once fail."""
+        work = self.core.work
+        while work:
+            task = asyncio.create_task(self._do(work.popleft(), len(self._work) >= _MAX_WORK))
+            self._work.add(task)
+            task.add_done_callback(self._work.discard)
+
+    async def _do(self, order: Listen | Speak, refused: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if isinstance(order, Listen):
+            text = None if refused else await self._server.listen(order)
+            self.core.heard(order.item_id, text, loop.time())
+        else:
+            audio = None if refused else await self._server.speak(order)
+            self.core.voiced(order.response_id, audio, loop.time())
+        self._wake.set()
+
+
+class AgentServer:
+    """Answers Realtime connections on `ws://host:port/v1/realtime`.
+
+    Without a script (or with `brain: true` in it) it listens, thinks and speaks by itself and needs the extra
+    `agent`; `start` raises ExtraMissing when that is not installed. `keys` and `models` None accept everything.
+    `speed` is audio seconds sent per second. `echo_format` ("audio/pcm" ...) makes `session.updated` name
+    another format than the one in force. `journal` keeps everything that was said: for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        script: Script | None = None,
+        keys: set[str] | None = None,
+        models: set[str] | None = None,
+        seed: int = 0,
+        session_seconds: float = 3600,
+        journal: bool = False,
+        speed: float = 6.0,
+        echo_format: str | None = None,
+        workers: int = 1,
+        max_sessions: int = 1000,
+    ) -> None:
+        # All sessions with a journal, else those that are connected.
+        self.sessions: list[AgentSession] = []
+        self.ears: Ears | None = None
+        self.voice: Voice | None = None
+        self._script = script
+        self._keys = keys
+        self._models = models
+        self._seed = seed
+        self._session_seconds = session_seconds
+        self._journal = journal
+        self._speed = speed
+        self._echo_format = None if echo_format is None else AudioFormat(echo_format)
+        self._workers = workers
+        self._max_sessions = max_sessions
+        self._count = 0
+        self._connected = 0
+        self._server: Server | None = None
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Listen; gives the URL. Raises OSError, ExtraMissing."""
+        if self._script is None or self._script.brain:
+            self.ears, self.voice = Ears(self._workers), Voice(self._workers)
+            await asyncio.gather(self.ears.pool.warm(), self.voice.pool.warm())
+        self._server = await serve(
+            self._serve,
+            host,
+            port,
+            compression=None,
+            max_size=MAX_MESSAGE,
+            process_request=self._process_request,
+            select_subprotocol=_subprotocol,
+        )
+        bound = self._server.sockets[0].getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        return f"ws://{shown}:{bound}{PATH}"
+
+    async def close(self) -> None:
+        """Close all connections (1001) and end the workers. May be called again."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+        for part in (self.ears, self.voice):
+            if part is not None:
+                await part.pool.close()
+        self.ears = self.voice = None
+
+    async def listen(self, order: Listen) -> str | None:
+        """The words of some audio; None when nothing was understood."""
+        return None if self.ears is None else await self.ears.listen(order.audio, order.format)
+
+    async def speak(self, order: Speak) -> bytes | None:
+        """The audio of some words; None when there is no voice."""
+        return None if self.voice is None else await self.voice.speak(order)
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if urlsplit(request.path).path != PATH:
+            return connection.respond(HTTPStatus.NOT_FOUND, f"The path is {PATH}\n")
+        if self._connected >= self._max_sessions:
+            return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "Too many sessions\n")
+        return None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        """One connection. A refused one is told why after the upgrade, as the service does."""
+        request = connection.request
+        assert request is not None
+        model = parse_qs(urlsplit(request.path).query).get("model", [""])[0]
+        refusal = self._refusal(request, model)
+        if refusal is not None:
+            await _turn_away(connection, refusal)
+            return
+        self._count += 1
+        core = Session(
+            model=model or "gpt-realtime-2.1",
+            seed=f"{self._seed}:{self._count}",
+            wall_time=int(time.time()),
+            session_seconds=self._session_seconds,
+            script=self._script,
+            speed=self._speed,
+            echo_format=self._echo_format,
+            journal=self._journal,
+        )
+        session = AgentSession(connection, core, self, self._journal)
+        self.sessions.append(session)
+        self._connected += 1
+        _log.info("session.opened", session=core.configuration.session_id)
+        try:
+            await session.run()
+        finally:
+            self._connected -= 1
+            if not self._journal:
+                self.sessions.remove(session)
+            _log.info("session.closed", session=core.configuration.session_id, code=connection.close_code)
+
+    def _refusal(self, request: Request, model: str) -> Refusal | None:
+        if "OpenAI-Beta" in request.headers:
+            return Refusal("beta_api_shape_disabled", "The beta shape of this API is switched off.")
+        if self._keys is not None and _key(request) not in self._keys:
+            return Refusal("invalid_api_key", "This API key is not known here.")
+        if self._models is not None and model not in self._models:
+            return Refusal("invalid_model", "There is no such realtime model here.", "model")
+        return None
+
+
+async def run(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    script: Script | None = None,
+    *,
+    ready: Callable[[str], None] = lambda url: None,
+    keys: set[str] | None = None,
+    seed: int = 0,
+    workers: int = 1,
+) -> None:
+    """Serve until cancelled; `ready` gets the URL. Raises OSError, ExtraMissing."""
+    server = AgentServer(script=script, keys=keys, seed=seed, workers=workers)
+    try:
+        ready(await server.start(host, port))
+        await asyncio.Event().wait()
+    finally:
+        await server.close()
+
+
+async def _turn_away(connection: ServerConnection, refusal: Refusal) -> None:
+    event = {"event_id": "event_refused", **events.error(refusal, None)}
+    code = 3000 if refusal.code == "invalid_api_key" else 4000
+    with contextlib.suppress(ConnectionClosed):
+        await connection.send(orjson.dumps(event), text=True)
+        await connection.close(code, f"{refusal.kind}.{refusal.code}")
+
+
+def _key(request: Request) -> str:
+    """The bearer token, or the key in the sub-protocols of a browser."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    for offered in ",".join(request.headers.get_all("Sec-WebSocket-Protocol")).split(","):
+        if offered.strip().startswith(_KEY_PROTOCOL):
+            return offered.strip()[len(_KEY_PROTOCOL) :]
+    return ""
+
+
+def _subprotocol(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return Subprotocol("realtime") if "realtime" in offered else None
+
+
+def _filler(size: int) -> bytes:
+    head, tail = b'{"type":"filler","padding":"', b'"}'
+    return head + b"x" * max(0, size - len(head) - len(tail)) + tail
+
+
+def _reset(connection: ServerConnection) -> None:
+    """End the TCP connection by a reset: no close frame, nothing flushed."""
+    raw = connection.transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.transport.abort()
