@@ -1,6 +1,6 @@
 """Strict check of Realtime events: the `openai` package's types, no foreign fields, the ranges of the documentation.
 
-`faults(event, "client")` and `faults(event, "server")` give a list of what is wrong, empty for a good event.
+`problems(event, "client")` and `problems(event, "server")` give a list of what is wrong, empty for a good event.
 The classes alone would let unknown fields, negative times and both modalities through.
 """
 
@@ -41,7 +41,7 @@ def classes(side: str) -> dict[str, type[pydantic.BaseModel]]:
     return table
 
 
-def faults(event: dict[str, Any], side: str) -> list[str]:
+def problems(event: dict[str, Any], side: str) -> list[str]:
     """What is wrong with one event; `side` is who sends it."""
     kind = event.get("type")
     model = classes(side).get(kind) if isinstance(kind, str) else None
