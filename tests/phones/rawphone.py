@@ -247,14 +247,14 @@ class RawPhone(asyncio.DatagramProtocol):
         self._invited_at = time.perf_counter()
         self.send_raw(self._invite)
 
-    async def answer(self, within: float = 10.0) -> Message:
-        """The final answer to the INVITE in the air, acknowledged."""
+    async def answer(self, within: float = 10.0, *, sdp: str = "") -> Message:
+        """The final answer to the INVITE in the air, acknowledged; with `sdp` as our answer to a delayed offer."""
         final = await self._final("INVITE", 1, self._invite, within, give_way_to_provisional=True)
         self.answer_ms = (time.perf_counter() - self._invited_at) * 1000
         self.to_header = final.header("To")
         if final.status < 300:
             self._learn(final)
-        self._ack(final)
+        self._ack(final, sdp)
         return final
 
     def _learn(self, answer: Message) -> None:
@@ -270,9 +270,10 @@ class RawPhone(asyncio.DatagramProtocol):
             self.wire.to = (host[1], int(media[1]))
             self.wire.payload_type = int(media[2])
 
-    def _ack(self, answer: Message) -> None:
+    def _ack(self, answer: Message, sdp: str = "") -> None:
         if answer.status < 300:
-            ack = self.request("ACK", self.remote_target, to=answer.header("To"), cseq=1, branch=_branch())
+            to = answer.header("To")
+            ack = self.request("ACK", self.remote_target, to=to, cseq=1, branch=_branch(), body=sdp)
         else:  # belongs to the INVITE's own transaction (RFC 3261 17.1.1.3)
             ack = self.request("ACK", self.remote_target, to=answer.header("To"), cseq=1, branch=self.invite_branch)
         self.send_raw(ack)
