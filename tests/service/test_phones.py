@@ -165,12 +165,8 @@ async def test_an_invite_without_an_offer_is_answered_with_ours(tmp_path: Path) 
 
 def code_words(seconds: float, law: Law) -> bytes:
     """G.711 bytes that every encoder gives back from their own linear values."""
-    return one_zero(speech_like(seconds), law)
-
-
-def one_zero(code: bytes, law: Law) -> bytes:
-    """µ-law has two words for zero: only the one that encoders choose."""
-    return code.replace(b"\x7f", b"\xff") if law is Law.PCMU else code
+    code = speech_like(seconds)
+    return code.replace(b"\x7f", b"\xff") if law is Law.PCMU else code  # µ-law has two words for zero
 
 
 @pytest.mark.phone
@@ -187,8 +183,10 @@ async def test_baresip_talks_with_the_agent(tmp_path: Path, law: str) -> None:
             session = await ended(server.sessions[0])
             heard = phone.heard()
     assert_carried(session, said)
-    # Decoders differ in the last bit, so what it played is compared as code words.
-    assert one_zero(counter(1, SENTENCE_MS * 8), Law[law]) in one_zero(encode(heard, Law[law]), Law[law])
+    # baresip's table for µ-law is 2 off around zero: what it played is compared as code words, these taken as one.
+    around_zero = bytes.maketrans(b"\x7e\x7f", b"\xff\xff") if law == "PCMU" else None
+    sentence = counter(1, SENTENCE_MS * 8).translate(around_zero)
+    assert sentence in encode(heard, Law[law]).translate(around_zero)
 
 
 @pytest.mark.phone
