@@ -66,6 +66,9 @@ class Connection:
         return cls(fields[2].partition("/")[0], fields[1])
 
 
+_OTHERS = "iuepbrzk"
+"""Letters of lines that are only kept, in the order of RFC 4566."""
+
 Attribute = tuple[str, str | None]
 """Name and value of an a= line; None when there is no colon."""
 
@@ -171,7 +174,7 @@ class SessionDescription:
             session.name,
             tuple(session.times),
             tuple(session.attributes),
-            tuple(session.others),
+            session.kept,
         )
 
 
@@ -186,6 +189,10 @@ class _Section:
     attributes: list[Attribute] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(sorted(self.others, key=lambda line: _OTHERS.index(line[0])))
+
     def take(self, letter: str, value: str) -> None:
         if letter == "o":
             self.origin = Origin.parse(value)
@@ -198,7 +205,7 @@ class _Section:
         elif letter == "a":
             name, colon, text = value.partition(":")
             self.attributes.append((name, text if colon else None))
-        elif letter in "iuepbrzk":
+        elif letter in _OTHERS:
             self.others.append(f"{letter}={value}")
         else:
             raise _malformed(f"{letter}=")
@@ -233,7 +240,7 @@ def _parse_media(lines: list[tuple[str, str]]) -> Media:
         tuple(formats),
         section.connection,
         tuple(section.attributes),
-        tuple(section.others),
+        section.kept,
         _number(count, 65535) if slash else None,
     )
 

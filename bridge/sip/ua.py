@@ -207,6 +207,7 @@ class UserAgent:
 
     def _refuse(self, request: Request, error: SipError, transport: UdpTransport, source: tuple[str, int]) -> None:
         """Answer a malformed request with what it has; without a usable Via it is dropped."""
+        self._server.count(request)
         path = Path(transport, reply_to(request.via, source))
         self._server.refuse(request.stamped(source), path, error)
 

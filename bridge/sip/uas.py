@@ -31,7 +31,7 @@ class UserAgentServer:
 
     def receive(self, request: Request, path: Path, source: tuple[str, int]) -> None:
         """Serve one well-formed request whose answers take `path`."""
-        self._core.stats.receive(request.method if request.method in KNOWN else "other")
+        self.count(request)
         try:
             if self._core.layer.absorb(request):
                 return
@@ -43,6 +43,10 @@ class UserAgentServer:
                 self._serve(request, path, source)
         except SipError as error:
             self.refuse(request, path, error)
+
+    def count(self, request: Request) -> None:
+        """Count a request that came, malformed ones too."""
+        self._core.stats.receive(request.method if request.method in KNOWN else "other")
 
     def refuse(self, request: Request, path: Path, error: SipError) -> None:
         """Answer with an error without keeping anything; ACKs are never answered."""

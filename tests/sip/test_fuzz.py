@@ -1,0 +1,113 @@
+"""Strangers at the port: whatever they send is a call, an answer or a counted drop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+
+from bridge.sip.message import Request
+from bridge.sip.stats import SipStats
+
+from .phone import HOST, OFFER, Answering, agent, bare, port_of, until
+from .stack import OFFER as SDP
+from .stack import invite, request
+
+ROUNDS = 3000
+SEEDS = [
+    invite(body=SDP, extra="Record-Route: <sip:p;lr>\r\nRequire: x\r\n"),
+    request("ACK", to_tag="x"),
+    request("BYE", to_tag="x"),
+    request("CANCEL"),
+    request("OPTIONS"),
+    request("INVITE", to_tag="x", body=SDP),
+    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a@h>;tag=1\r\n"
+    "To: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContact: <sip:a@h>\r\n\r\n",
+]
+SPICE = [b"\x00", b"\r\n", b"\xff\xfe", b";", b",", b'"', b"<", b">", b":", b"=", b" ", b"9" * 40, b"%", b"[", b"\r\n "]
+
+
+def noise(dice: random.Random) -> Iterator[bytes]:
+    """Random bytes and mutated messages, the same for the same seed."""
+    for _ in range(ROUNDS):
+        if dice.random() < 0.2:
+            yield dice.randbytes(dice.randrange(1, 300))
+            continue
+        text = bytearray(dice.choice(SEEDS).encode())
+        for _ in range(dice.randrange(1, 5)):
+            at = dice.randrange(len(text) + 1)
+            text[at : at + dice.randrange(12)] = dice.choice(SPICE) if dice.random() < 0.7 else dice.randbytes(3)
+        if dice.random() < 0.1:
+            del text[dice.randrange(len(text)) :]
+        yield bytes(text)
+
+
+def accounted(stats: SipStats) -> int:
+    """Datagrams that left a trace: a request, a response or a drop. Refused ones are in `answers`."""
+    return sum(stats.received.values()) + sum(stats.responses.values()) + sum(stats.dropped.values()) + stats.keepalives
+
+
+async def test_a_call_is_unharmed_by_any_noise() -> None:
+    failures: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+    application = Answering()
+    async with agent(application) as service, agent() as phone, bare(service) as stranger:
+        call = phone.invite(f"sip:600@{HOST}:{port_of(service)}", sdp=OFFER)
+        for number, data in enumerate(noise(random.Random(7))):
+            stranger.send(data)
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+                await until(lambda: accounted(service.stats) + sum(service.stats.answers.values()) >= 0)
+        await until(lambda: call.state is call.State.CONFIRMED)
+        ended: list[str] = []
+        call.on_ended = ended.append
+        call.hang_up()
+        await until(lambda: ended)
+        assert ended == ["hung_up"]
+        assert "internal" not in service.stats.dropped
+        assert failures == []
+        assert all(len(reason) < 40 for reason in service.stats.dropped)
+        assert len(service.stats.received) <= 15
+
+
+async def test_each_piece_of_garbage_is_counted() -> None:
+    async with agent() as service, bare(service) as stranger:
+        dice = random.Random(8)
+        for number in range(1, 301):
+            stranger.send(b"\x80" + dice.randbytes(40))
+            await until(lambda number=number: sum(service.stats.dropped.values()) == number)
+        assert service.stats.answers == {}
+
+
+async def test_every_datagram_leaves_a_trace() -> None:
+    async with agent() as service, bare(service) as stranger:
+        for data in noise(random.Random(9)):
+            before = accounted(service.stats)
+            stranger.send(data)
+            await until(lambda before=before: accounted(service.stats) > before)
+
+
+async def test_answers_to_noise_are_never_bigger_than_a_few_times_the_noise() -> None:
+    async with agent() as service, bare(service) as stranger:
+        text = request("OPTIONS").replace(";branch", ";rport;branch").encode()
+        stranger.send(text)
+        answer = await stranger.final()
+        assert len(bytes(answer)) < 2 * len(text)
+
+
+async def test_a_flood_of_calls_from_strangers_is_bounded() -> None:
+    application = Answering()
+    application.take = lambda call: None
+    async with agent(application, limit=100) as service, bare(service) as stranger:
+        for number in range(400):
+            stranger.send(invite(branch=f"z9hG4bK{number}", call_id=f"flood{number}"))
+            await until(lambda number=number: service.stats.received.get("INVITE", 0) == number + 1)
+        assert service.stats.transactions == 100
+        assert len(application.calls) == 100
+        assert service.stats.answers[503] == 300
+
+
+def test_the_seeds_are_what_they_should_be() -> None:
+    from bridge.sip.message import parse
+
+    assert sum(isinstance(parse(seed.encode()), Request) for seed in SEEDS) == len(SEEDS) - 1
