@@ -42,7 +42,7 @@ format: set-up
 	@$(PY) -m ruff format $(CODE)
 	@$(PY) -m ruff check --fix $(CODE)
 
-lock: set-up
+lock:
 	@scripts/lock
 
 image:
