@@ -195,7 +195,6 @@ class Playout:
         item, frame = self._last
         self._last = None
         if item.item_id not in self._items:
-            del self._past[item.item_id]
             self._items[item.item_id] = item
             self._queue.appendleft(item)
         item.put_back(frame.payload[: frame.heard_bytes])

@@ -61,6 +61,14 @@ def test_a_lost_end_is_made_up_for_by_time_once() -> None:
     assert receiver.receive(event(9, 960, end=True), 1.31) == ""
 
 
+def test_a_stray_of_an_older_key_does_not_cut_the_running_one() -> None:
+    receiver = DtmfReceiver()
+    receiver.receive(event(2, 160, ts=2000), 0.0)
+    assert receiver.receive(event(1, 160, ts=1000), 0.01) == ""
+    assert receiver.receive(event(2, 640, ts=2000, end=True), 0.05) == "2"
+    assert receiver.digits == 1
+
+
 def test_a_very_long_key_comes_in_segments_and_is_one() -> None:
     receiver = DtmfReceiver()
     assert receiver.receive(event(4, 0xFFFF, ts=0xFFFFF000), 0.0) == ""

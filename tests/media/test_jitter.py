@@ -131,6 +131,34 @@ def test_another_source_starts_over_and_what_was_held_goes_first() -> None:
     assert jitter.put(packet(8, ssrc=2, at=100), 0.05) == [packet(8).payload]
 
 
+def test_a_new_source_inherits_neither_losses_nor_events() -> None:
+    jitter = buffer()
+    jitter.put(packet(0, ts=0), 0.0)
+    event = RtpPacket(EVENT, True, 65530 + 2, 160, 1, b"")
+    jitter.put_silent(event, 800, 0.02)
+    jitter.due(0.1)
+    assert jitter.lost == 1
+    assert jitter.put(packet(2, ssrc=2, ts=320), 0.12) == [packet(2).payload]
+    assert jitter.put(packet(1, ssrc=2, ts=160), 0.13) == []
+    assert (jitter.late, jitter.duplicate) == (0, 1)
+
+
+def test_every_overtaken_packet_is_counted() -> None:
+    jitter = buffer()
+    for number in (0, 3, 2, 1):
+        jitter.put(packet(number), 0.0)
+    assert (jitter.reordered, jitter.concealed) == (2, 0)
+
+
+def test_the_newest_frame_is_what_concealment_continues() -> None:
+    jitter = buffer()
+    jitter.put(packet(0), 0.0)
+    jitter.put(packet(2), 0.01)
+    jitter.put(packet(1), 0.02)
+    jitter.put(packet(4), 0.03)
+    assert jitter.due(0.1)[0] == conceal(packet(2).payload, 160, Law.PCMU)
+
+
 def test_two_packets_far_off_are_a_new_beginning_and_one_is_a_stray() -> None:
     jitter = buffer()
     jitter.put(packet(0), 0.0)
@@ -218,6 +246,29 @@ class TestASilentCaller:
         assert jitter.put(packet(1, ts=160), 0.6) == [packet(1).payload]
         assert jitter.put(packet(2, ts=320), 0.62) == [packet(2).payload]
         assert jitter.resyncs == 0
+
+    def test_every_pause_gets_its_own_silence(self) -> None:
+        jitter, total, ts, now = JitterBuffer(Law.PCMU, starve_ms=200), 0, 0, 0
+        for number, pause in enumerate([1000, 60 + 20, 600, 1000, 100]):
+            total += len(b"".join(jitter.put(packet(number, ts=ts), now / 1000)))
+            total += self.run(jitter, now, now + pause)
+            now += pause
+            ts += pause * 8
+            # Exactly as far as silence flowed, the next packet takes the short way in.
+            assert jitter.silence_samples <= ts
+        for number, step in enumerate(range(0, 2000, 20), start=5):
+            total += len(b"".join(jitter.put(packet(number, ts=ts + step * 8), (now + step) / 1000)))
+            total += len(b"".join(jitter.due((now + step + 10) / 1000)))
+        assert total == ts + 100 * 160
+        assert jitter.resyncs == 0
+
+    def test_no_silence_flows_into_steady_speech_after_a_pause(self) -> None:
+        jitter = JitterBuffer(Law.PCMU, starve_ms=200)
+        jitter.put(packet(0, ts=0), 0.0)
+        flowed = self.run(jitter, 20, 1000)
+        assert jitter.put(packet(1, ts=160 + flowed), 1.0) == [packet(1).payload]
+        flowed_again = self.run(jitter, 1000, 2000)
+        assert abs(flowed_again - flowed) <= 160
 
     def test_our_own_stall_is_not_the_callers_silence(self) -> None:
         jitter = JitterBuffer(Law.PCMU, starve_ms=200)

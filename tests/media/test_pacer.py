@@ -133,6 +133,7 @@ def test_a_pause_without_streams_is_no_stall() -> None:
     slots.add(stream.tick)
     slots.run(clock)
     assert stream.ticks[-1] == (500.0, 0)
+    assert slots.lateness.buckets[-1] == 0
     assert slots.skipped_slots == 0
 
 
@@ -146,6 +147,7 @@ def test_timers_that_fire_a_little_early_are_no_extra_wake_up() -> None:
     clock.now = PERIOD - EARLY / 2
     slots.run(clock)
     assert len(stream.ticks) == 2
+    assert slots.lateness.buckets[0] == slots.rounds == 2
 
 
 def test_a_raising_tick_is_removed_told_and_stops_nobody() -> None:

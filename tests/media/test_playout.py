@@ -263,6 +263,13 @@ class TestDrained:
         playout.end("a")
         assert told == ["drained"]
 
+    def test_ending_nothing_tells_nothing(self) -> None:
+        told: list[str] = []
+        playout = Playout(on_drained=lambda: told.append("drained"))
+        playout.end_all()
+        playout.end("a")
+        assert told == []
+
     def test_a_flush_is_no_drain(self) -> None:
         told: list[str] = []
         playout = Playout(on_drained=lambda: told.append("drained"))
@@ -301,6 +308,14 @@ class TestPutBack:
         assert playout.flush() == (Heard("a", 20, 25, True),)
         playout.put_back()
         assert playout.pull() is None
+
+    def test_not_after_a_flush(self) -> None:
+        playout = Playout(lead_ms=0)
+        playout.push("a", audio(320))
+        drain(playout, 1)
+        playout.flush()
+        playout.put_back()
+        assert (playout.pull(), playout.drained, playout.sent_ms("a")) == (None, True, 20)
 
     def test_once_per_pull(self) -> None:
         playout = Playout(lead_ms=0)

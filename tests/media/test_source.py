@@ -75,11 +75,12 @@ def test_an_unoffered_payload_does_not_latch_even_from_the_sdp_address() -> None
 def test_a_port_change_needs_the_old_source_silent() -> None:
     at, moved = latch(), (SDP[0], 5000)
     send(at, SDP, 1, now=1.0)
-    assert send(at, moved, 100, now=1.49) == 0
+    send(at, SDP, 1, now=2.0)
+    assert send(at, moved, 100, now=2.49) == 0
     assert at.destination == SDP
-    assert send(at, moved, CONSECUTIVE, now=1.51) == 1
+    assert send(at, moved, CONSECUTIVE, now=2.51) == 1
     assert at.destination == moved
-    assert send(at, SDP, 100, now=1.6) == 0
+    assert send(at, SDP, 100, now=2.6) == 0
 
 
 def test_once_latched_another_address_does_not_get_in_by_silence() -> None:
@@ -128,7 +129,14 @@ class TestRetarget:
         at, nat = latch(), (SIGNALLING, 5000)
         send(at, nat, CONSECUTIVE)
         at.retarget(nat)
+        assert send(at, (SIGNALLING, 7000), 100, now=0.1) == 0
         assert (at.destination, send(at, nat, 1)) == (nat, 1)
+
+    def test_a_probation_begins_anew(self) -> None:
+        at, nat = latch(), (SIGNALLING, 5000)
+        send(at, nat, CONSECUTIVE - 1, first=0)
+        at.retarget((SDP[0], 6000))
+        assert send(at, nat, CONSECUTIVE, first=CONSECUTIVE - 1) == 1
 
 
 def test_candidates_are_bounded() -> None:

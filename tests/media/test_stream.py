@@ -168,6 +168,7 @@ class TestGuard:
             await until(lambda: line.sock.fileno() == -1)
             line.tick(3)
             assert line.stream.stats.packets_in == 1
+            assert line.stream.stats.dropped == {}
 
 
 class TestDown:
