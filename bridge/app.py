@@ -22,7 +22,7 @@ from bridge.media.ports import PortPool
 from bridge.metrics import Meters
 from bridge.profile import Profile
 from bridge.realtime.events import Event
-from bridge.records import CallRecord, EndReason
+from bridge.records import CallRecord, EndReason, Refusal
 from bridge.routing import agent_for
 from bridge.sip.invitation import Invitation
 from bridge.sip.ua import ListenAddress, UserAgent
@@ -166,12 +166,11 @@ class App:
     def _on_invite(self, invitation: Invitation) -> None:
         trunk, refusal = self.admission.judge(invitation.source[0], len(self.calls), time.monotonic())
         if refusal is not None:
-            retry = [("Retry-After", str(refusal.retry_after))] if refusal.retry_after else []
-            self._refuse(invitation, refusal.status, refusal.word, retry)
+            self._refuse(invitation, refusal.status, refusal.word, refusal.headers)
             return
         agent = agent_for(self.config, invitation.request.uri.user or "")
         if agent is None:
-            self._refuse(invitation, 404, EndReason.NO_ROUTE.value)
+            self._refuse(invitation, Refusal.NO_ROUTE.status, Refusal.NO_ROUTE.word)
             return
         leg = SipLeg(invitation, self.user_agent, pacer=self.pacer, ports=self.ports, media=self.config.media)
         try:

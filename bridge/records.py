@@ -19,9 +19,7 @@ class EndReason(Enum):
     SIGNALLING_LOST = "signalling_lost"
     SESSION_FAILED = "session_failed"
     SESSION_LOST = "session_lost"
-    NO_ROUTE = "no_route"
     NO_COMMON_CODEC = "no_common_codec"
-    NO_RTP_PORT = "no_rtp_port"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -32,12 +30,16 @@ class Refusal(Enum):
     DRAINING = ("draining", 503, 30)
     FULL = ("too_many_calls", 503, 10)
     TOO_FAST = ("too_many_per_second", 503, 1)
-    NOT_READY = ("not_ready", 503, 5)
+    NO_ROUTE = ("no_route", 404, None)
 
     def __init__(self, word: str, status: int, retry_after: int | None) -> None:
         self.word = word
         self.status = status
-        self.retry_after = retry_after
+        self.headers = [("Retry-After", str(retry_after))] if retry_after else []
+
+
+LEG_REFUSALS = ("no_rtp_port", "no_common_codec")
+"""Words of a leg that could not be prepared; see `legs.leg.LegRefused`."""
 
 
 @dataclass(slots=True)

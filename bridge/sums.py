@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.call import Call
 from bridge.metrics import Totals
+from bridge.records import LEG_REFUSALS, EndReason, Refusal
 
 if TYPE_CHECKING:
     from bridge.app import App
@@ -38,7 +39,11 @@ class Sums:
 
     def __init__(self, app: App) -> None:
         self.totals = Totals()
-        """What finished calls and refusals have left."""
+        """What finished calls and refusals have left; every reason is there from the start, for alerts on it."""
+        for reason in EndReason:
+            self.totals.add("calls", 0, reason.value)
+        for word in (*(refusal.word for refusal in Refusal), *LEG_REFUSALS):
+            self.totals.add("refusals", 0, word)
         self._app = app
 
     def keep(self, call: Call) -> None:
