@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 
-from bridge.sip.message import Request
+from bridge.sip.message import Request, parse
 from bridge.sip.stats import SipStats
 
 from .phone import HOST, OFFER, Answering, agent, bare, port_of, until
@@ -43,7 +43,7 @@ def noise(dice: random.Random) -> Iterator[bytes]:
 
 
 def accounted(stats: SipStats) -> int:
-    """Datagrams that left a trace: a request, a response or a drop. Refused ones are in `answers`."""
+    """Traces that datagrams left: requests and responses, drops and keep-alives."""
     return sum(stats.received.values()) + sum(stats.responses.values()) + sum(stats.dropped.values()) + stats.keepalives
 
 
@@ -57,7 +57,6 @@ async def test_a_call_is_unharmed_by_any_noise() -> None:
             stranger.send(data)
             if number % 50 == 0:
                 await asyncio.sleep(0)
-                await until(lambda: accounted(service.stats) + sum(service.stats.answers.values()) >= 0)
         await until(lambda: call.state is call.State.CONFIRMED)
         ended: list[str] = []
         call.on_ended = ended.append
@@ -108,6 +107,4 @@ async def test_a_flood_of_calls_from_strangers_is_bounded() -> None:
 
 
 def test_the_seeds_are_what_they_should_be() -> None:
-    from bridge.sip.message import parse
-
     assert sum(isinstance(parse(seed.encode()), Request) for seed in SEEDS) == len(SEEDS) - 1
