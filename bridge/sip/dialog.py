@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .address import Address
-from .errors import malformed
+from .errors import SipError, malformed
 from .headers import Headers
 from .message import Message, Request, Response
 from .uri import Uri
@@ -49,7 +50,7 @@ class Dialog:
             remote_tag=request.from_.tag or "",
             local_cseq=secrets.randbelow(2**15) + 1,
             remote_cseq=request.cseq.number,
-            target=_target(request),
+            target=target_of(request),
             routes=_checked(request.headers("Record-Route")),
         )
 
@@ -64,7 +65,7 @@ class Dialog:
             remote_tag=response.to.tag or "",
             local_cseq=request.cseq.number,
             remote_cseq=None,
-            target=_target(response),
+            target=target_of(response),
             routes=_checked(response.headers("Record-Route"))[::-1],
         )
 
@@ -85,9 +86,9 @@ class Dialog:
         return True
 
     def refresh(self, message: Message) -> None:
-        """Take the remote target from a re-INVITE or its 2xx (sections 12.2.1.2 and 12.2.2)."""
-        if message.contact is not None:
-            self.target = _target(message)
+        """Take the remote target from the 2xx to a re-INVITE, if it names one (section 12.2.1.2)."""
+        with suppress(SipError):
+            self.target = target_of(message)
 
     def request(
         self,
@@ -121,7 +122,8 @@ def _exact(message: Message, name: str) -> str:
     return next(message.lines.lines(name)).exact
 
 
-def _target(message: Message) -> Uri:
+def target_of(message: Message) -> Uri:
+    """The remote target that a message names; SipError 400 when it names none that has a host."""
     contact = message.contact
     if contact is None or not contact.uri.host:
         raise malformed("Missing Contact")

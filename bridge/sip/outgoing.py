@@ -39,14 +39,17 @@ class OutgoingCall(Session):
         headers: Sequence[Header] = (),
     ) -> None:
         tag = new_tag()
+        # Made before anything else, so that a malformed one is the owner's ValueError and leaves nothing.
+        sender = Address(caller.display, caller.uri, (("tag", tag),))
+        parties = Headers.make((("From", str(sender)), ("To", f"<{target}>")))
+        extra = Headers.make(headers)
         super().__init__(core, f"{new_tag()}{new_tag()}", tag)
         self.target = target
         self.local_sdp = sdp
         self.on_ringing: Callable[[int], None] = lambda status: None
         self.on_answered: Callable[[SessionDescription | None], None] = lambda answer: None
         self.on_failed: Callable[[int, str], None] = lambda status, phrase: None
-        self._caller = Address(caller.display, caller.uri, (("tag", tag),))
-        self._headers = tuple(headers)
+        self._own = (*parties, *extra)
         self._transport = transport
         self._hop = hop
         self._exchange: Exchange | None = None
@@ -95,16 +98,13 @@ class OutgoingCall(Session):
         pairs = [
             ("Via", core.via(path)),
             MAX_FORWARDS,
-            ("From", str(self._caller)),
-            ("To", f"<{self.target}>"),
             ("Call-ID", self.id),
             ("CSeq", "1 INVITE"),
             ("Contact", core.contact(path)),
             *capabilities(),
             *core.client_headers(),
-            *self._headers,
         ]
-        lines = Headers.make(with_sdp(pairs, self.local_sdp))
+        lines = Headers((*Headers.make(with_sdp(pairs, self.local_sdp)), *self._own))
         self._path = path
         self._request = Request(lines, self.local_sdp, "INVITE", self.target)
         self._exchange = core.layer.request(self._request, path, self._responded, self._broken)

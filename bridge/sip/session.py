@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from .acceptance import Acceptance
 from .core import SDP, Core, capabilities, retry_after, with_sdp
-from .dialog import Dialog
+from .dialog import Dialog, target_of
 from .errors import SipError, malformed
 from .layer import Exchange, Path
 from .message import Message, Request, Response
@@ -110,10 +110,11 @@ class Session:
             raise SipError(491)
         if self.state is not SessionState.CONFIRMED or self._dialog is None:
             raise SipError(481)
+        target = target_of(request)
         reply = self.on_offer(offer)
         if isinstance(reply, int):
             raise SipError(reply, headers=self._warning(exchange.path, reply))
-        self._dialog.refresh(request)
+        self._dialog.target = target
         self.local_sdp = self._continue(reply)
         self._offering = offer is None
         self._accept(exchange, self._reconfirmed)

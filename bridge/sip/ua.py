@@ -101,17 +101,19 @@ class UserAgent:
 
     async def close(self) -> None:
         """End every call without waiting for the peers, close the sockets, stop the timer."""
-        for session in list(self._core.sessions.values()):
-            session.close()
-        self._alarms.run(self._clock())
-        for transport in self._transports:
-            transport.close()
-        self._transports.clear()
-        for task in self._lookups:
-            task.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop = self._timer = None
+        try:
+            for session in list(self._core.sessions.values()):
+                session.close()
+            self._alarms.run(self._clock())
+        finally:
+            for transport in self._transports:
+                transport.close()
+            self._transports.clear()
+            for task in self._lookups:
+                task.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._loop = self._timer = None
 
     def local_address_for(self, host: str) -> str:
         """Our address for Contact, Via and SDP towards a peer (an IP literal)."""
@@ -126,7 +128,7 @@ class UserAgent:
         headers: Sequence[tuple[str, str]] = (),
         proxy: str | None = None,
     ) -> OutgoingCall:
-        """Call `target`, through `proxy` (a sip URI) when given. SipError for a malformed URI.
+        """Call `target`, through `proxy` (a sip URI) when given. ValueError for a malformed URI or header.
 
         Nothing is sent before the next turn of the loop: set the callbacks now. `caller` is the From
         (default sip:phone@ our address).

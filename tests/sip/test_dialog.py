@@ -73,6 +73,7 @@ def test_a_reinvite_moves_the_target() -> None:
     dialog.refresh(accepted(moved))
     assert dialog.target.text == "sip:bob@192.0.2.2:5099"
     dialog.refresh(moved.response(200))
+    dialog.refresh(moved.response(200, headers=(("Contact", "<tel:1>"),)))
     assert dialog.target.text == "sip:bob@192.0.2.2:5099"
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from bridge.sip.address import Address
 from bridge.sip.message import Request
 from bridge.sip.outgoing import RING_LIMIT_S, OutgoingCall
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.session import SessionState
+from bridge.sip.uri import Uri
 
 from .stack import ANSWER, OFFER, Stack, reply, request
 
@@ -221,6 +225,17 @@ def test_an_offer_of_the_peer_inside_our_call() -> None:
     story.stack.receive(request(tag="b", to_tag=invite.from_.tag, call_id=invite.call_id, body=OFFER, cseq=9))
     assert story.stack.statuses() == [200]
     assert len(got) == 1
+
+
+def test_headers_that_would_break_out_leave_nothing_behind() -> None:
+    stack = Stack()
+    for extra, display in (([("X", "a\r\nY: b")], ""), ([], "a\r\nY: b")):
+        caller = Address(display, Uri.parse("sip:phone@h"))
+        with pytest.raises(ValueError, match="not a header"):
+            OutgoingCall(
+                stack.core, stack.wire, caller.uri, hop=("192.0.2.1", 5060), sdp=b"", caller=caller, headers=extra
+            )
+    assert stack.empty
 
 
 def test_closing() -> None:

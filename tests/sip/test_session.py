@@ -86,6 +86,24 @@ def test_a_reinvite_moves_the_target() -> None:
     assert stack.wire.sent[0][1] == ("192.0.2.44", 5060)
 
 
+def test_a_reinvite_to_nowhere_changes_nothing() -> None:
+    stack = Stack()
+    call, tag = confirmed(stack)
+    call.on_offer = lambda offer: pytest.fail("asked")
+    text = invite(branch="z9hG4bK2", to_tag=tag, cseq=2).replace("<sip:alice@192.0.2.1:5060>", "<tel:1>")
+    stack.receive(text)
+    assert stack.statuses() == [400]
+
+
+def test_an_answer_with_a_broken_contact_is_acknowledged_all_the_same() -> None:
+    stack = Stack()
+    _, _, sent, results = offering(stack)
+    broken = sent.response(200, headers=(("Contact", '"x'), ("Content-Type", "application/sdp")), body=OFFER.encode())
+    stack.receive(bytes(broken))
+    assert stack.statuses() == ["ACK"]
+    assert results[0][0] == 200
+
+
 def test_a_reinvite_without_an_ack_ends_the_call() -> None:
     stack = Stack()
     call, tag = confirmed(stack)
