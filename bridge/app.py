@@ -109,7 +109,8 @@ class App:
         self.pacer.close()
         await self._web.close()
         await self._builtin.close()
-        log.info("service.stopped")
+        if self._started:
+            log.info("service.stopped")
 
     def readiness(self) -> str:
         """Empty when calls are welcome, else why not."""

@@ -29,7 +29,6 @@ DEFAULT_FILE = Path("/etc/sipbridge/sipbridge.yaml")
 app = typer.Typer(
     name="sipbridge",
     help="Gives a voice model a telephone number.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -44,14 +43,18 @@ def main() -> None:
     app()
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
     """Options before the command."""
     if version:
         typer.echo(f"sipbridge {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -67,21 +70,28 @@ async def _serve(settings: Config) -> None:
     from bridge.builtin import BuiltinAgentFailed
 
     service = App(settings)
-    stop = asyncio.Event()
-    once_more = asyncio.Event()
+    stop, once_more = asyncio.Event(), asyncio.Event()
     _on_signals(stop, once_more)
+    failure = ""
     try:
         await service.start()
         await stop.wait()
-        draining = asyncio.create_task(service.drain())
-        hurry = asyncio.create_task(once_more.wait())
-        await asyncio.wait({draining, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (draining, hurry):
-            task.cancel()
+        await _either(service.drain(), once_more.wait())
     except (StartFailed, BuiltinAgentFailed) as error:
-        _fail(str(error))
+        failure = str(error)
     finally:
         await service.close()
+    if failure:
+        _fail(failure)
+
+
+async def _either(*works: Coroutine[Any, Any, Any]) -> None:
+    """Until the first is done; the others are cancelled."""
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _on_signals(stop: asyncio.Event, once_more: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from bridge.audio.g711 import Law
+from bridge.audio.g711 import Law, silence
 from bridge.config import Media as MediaSettings
 from bridge.legs.leg import LegRefused
 from bridge.media.pacer import Pacer
@@ -142,6 +142,12 @@ class SipLeg:
         """The stream's counts, also after its end."""
         return self.stream.stats if self.stream is not None else self._stats
 
+    def _hear(self, audio: bytes) -> None:
+        """The caller's audio; while the caller holds us, silence of the same length instead of music."""
+        if self.stream is not None and self.stream.direction != "sendrecv":
+            audio = silence(len(audio), self.law)
+        self.on_audio(audio)
+
     # Descriptions
 
     def _describe(self) -> None:
@@ -169,7 +175,7 @@ class SipLeg:
             rtp_timeout_s=self._media.rtp_timeout_s,
             lead_ms=self._media.lead_ms,
             jitter_ms=self._media.jitter_ms,
-            on_audio=lambda audio: self.on_audio(audio),
+            on_audio=self._hear,
             on_digit=lambda digit: self.on_digit(digit),
             direction=_direction(negotiated),
             on_fault=lambda error: self.on_ended("fault", repr(error)),

@@ -10,18 +10,14 @@ from bridge.audio.resample import Resampler
 
 def tone(rate: int, hz: float, seconds: float, level: int = 10000) -> bytes:
     count = int(rate * seconds)
-    return struct.pack(
-        f"<{count}h", *(int(level * math.sin(2 * math.pi * hz * n / rate)) for n in range(count))
-    )
+    return struct.pack(f"<{count}h", *(int(level * math.sin(2 * math.pi * hz * n / rate)) for n in range(count)))
 
 
 def samples(pcm: bytes) -> tuple[int, ...]:
     return struct.unpack(f"<{len(pcm) // 2}h", pcm)
 
 
-@pytest.mark.parametrize(
-    ("rate_in", "rate_out"), [(8000, 24000), (24000, 8000), (16000, 8000), (8000, 16000)]
-)
+@pytest.mark.parametrize(("rate_in", "rate_out"), [(8000, 24000), (24000, 8000), (16000, 8000), (8000, 16000)])
 def test_length_and_level_survive_in_uneven_blocks(rate_in: int, rate_out: int) -> None:
     pcm = tone(rate_in, 440, 1.0)
     resampler = Resampler(rate_in, rate_out)

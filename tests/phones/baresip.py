@@ -143,7 +143,7 @@ class Baresip(Program):
         """Wait until its registrar has accepted it. (The event may come before the control port is open.)"""
         async with asyncio.timeout(within):
             # Another process writes the log: there is no event to wait for.
-            while not re.search(r"200 OK .*\d+ bindings?\]", self.said()):  # noqa: ASYNC110
+            while not re.search(r"200 OK .*\d+ bindings?\]", self.said()):
                 await asyncio.sleep(0.02)
 
     async def _next(self, wanted: Any, what: str, within: float) -> dict[str, Any]:

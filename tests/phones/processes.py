@@ -90,6 +90,6 @@ class Program:
         """Its exit code; TimeoutError after `within` seconds. The loop runs on meanwhile."""
         async with asyncio.timeout(within):
             # No event tells of a child's end on every platform.
-            while (code := self.process.poll()) is None:  # noqa: ASYNC110
+            while (code := self.process.poll()) is None:
                 await asyncio.sleep(0.02)
         return code

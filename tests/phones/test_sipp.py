@@ -62,7 +62,7 @@ async def test_a_call_that_the_far_end_hangs_up(tmp_path: Path) -> None:
             with Sipp.calling("127.0.0.1", peer.port, tmp_path, seconds=5) as phone:
                 # SIPp takes a BYE for a fault until it has got past the ACK; its first packet shows that it has.
                 async with asyncio.timeout(5):
-                    while not media.packets:  # noqa: ASYNC110
+                    while not media.packets:
                         await asyncio.sleep(0.01)
                 invite = peer.received[0]
                 line = {n.lower(): v for n, _, v in (x.partition(": ") for x in invite.split("\r\n"))}

@@ -447,7 +447,7 @@ def test_an_unknown_event_is_counted_and_ignored() -> None:
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
 )
 _members = ["session", "response", "item", "error", "response_id", "item_id", "delta", "id", "status", "transcript"]

@@ -89,6 +89,11 @@ class Service(Program):
         except TimeoutError:
             raise TimeoutError(f"{metric} is {seen}, not {value}\n{self.said()}") from None
 
+    def cpu_seconds(self) -> float:
+        """CPU time of the service so far, user and system, as the system counts it."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def lines(self) -> list[dict[str, Any]]:
         """The log, line by line; a line that is not JSON fails the test."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -114,8 +119,8 @@ async def bench(
     folder: Path, script: str = "{}", *, agent: Mapping[str, Any] | None = None, **more: Any
 ) -> AsyncIterator[tuple[Service, AgentServer]]:
     """The service and the scripted server; at the end every event of both sides is judged by the published types."""
-    server_options = {name: more.pop(name) for name in ("keys", "models", "echo_format") if name in more}
-    server = AgentServer(script=Script.parse(script), journal=True, **server_options)
+    server_options = {name: more.pop(name) for name in ("keys", "models", "echo_format", "journal") if name in more}
+    server = AgentServer(script=Script.parse(script), **{"journal": True} | server_options)
     url = await server.start()
     try:
         with await Service.started(folder, {"provider": url} | dict(agent or {}), **more) as service:

@@ -90,7 +90,7 @@ rules:
       - send_text: "{{}}"
       - send_binary: 400
       - send: {{type: telepathy.delta}}
-      - send: {{type: response.output_audio.delta, response_id: r, item_id: i, output_index: 0, content_index: 0, delta: "@@@"}}
+      - send: {{type: response.output_audio.delta, response_id: r, item_id: i, delta: "@@@"}}
       - send: {{type: response.output_audio.delta, delta: 5}}
       - send: {{type: response.done, response: 7}}
       - send: {{type: error, error: gone}}
