@@ -54,7 +54,6 @@ class OutgoingCall(Session):
         self._hop = hop
         self._exchange: Exchange | None = None
         self._request: Request | None = None
-        self._provisional = False
         self._cancelled = False
         self._known: set[str] = set()
         self._ringing_until = core.alarms.at(core.clock() + RING_LIMIT_S, self.cancel)
@@ -68,7 +67,7 @@ class OutgoingCall(Session):
         self._cancelled = True
         if self._exchange is None:
             self._fail(487)
-        elif self._provisional:
+        else:
             self._send_cancel()
 
     def hang_up(self, headers: Sequence[Header] = ()) -> None:
@@ -81,7 +80,7 @@ class OutgoingCall(Session):
     def close(self) -> None:
         """The user agent goes away: say goodbye, do not wait."""
         if self.state is SessionState.EARLY:
-            if self._exchange is not None and self._provisional and not self._cancelled:
+            if self._exchange is not None and not self._cancelled:
                 self._send_cancel()
             self._fail(503)
         else:
@@ -118,7 +117,6 @@ class OutgoingCall(Session):
             self._fail(response.status, response.phrase)
 
     def _progress(self, status: int) -> None:
-        self._provisional = True
         if self.state is not SessionState.EARLY:
             return
         if self._cancelled:
@@ -160,7 +158,7 @@ class OutgoingCall(Session):
         assert self._request is not None and self._exchange is not None
         exchange = self._exchange
         if exchange.state is not State.PROCEEDING:
-            return
+            return  # Not before a provisional answer (RFC 3261 section 9.1): `_progress` comes back here.
         request = cancel_for(self._request)
         self._core.layer.request(request, exchange.path, lambda response: None, lambda reason: None)
         # RFC 3261 section 9.1: an old far end may never answer the INVITE after a CANCEL.

@@ -187,6 +187,15 @@ def test_a_refusal_must_be_one() -> None:
         stack.calls[0].reject(200)
 
 
+def test_a_refused_call_is_not_kept_for_the_time_it_might_have_rung() -> None:
+    stack = Stack()
+    stack.receive(invite())
+    stack.calls[0].reject(486)
+    stack.receive(request("ACK"))
+    stack.advance(6.0)
+    assert stack.alarms.next_deadline is None
+
+
 def test_a_call_that_nobody_answers_ends() -> None:
     stack = Stack()
     stack.receive(invite())

@@ -197,6 +197,11 @@ def test_a_message_survives_writing_and_reading() -> None:
     assert (again.status, again.phrase, again.body) == (200, "OK", b"abc")
 
 
+def test_what_is_longer_than_declared_is_cut() -> None:
+    assert parse(VALID["body is cut"]).body == b"ab"
+    assert parse(text(body=b"abcd")).body == b"abcd"
+
+
 def test_phrases_are_printable() -> None:
     request = parse(text())
     assert isinstance(request, Request)
