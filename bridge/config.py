@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -49,6 +50,16 @@ def _network(text: str) -> str:
     except ValueError:
         raise ValueError("write a network as 10.0.0.0/8, or an address as 10.1.2.3") from None
     return text
+
+
+def _web_socket_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0:
+            return text
+    except ValueError:
+        pass
+    raise ValueError("write it as wss://HOST/v1/realtime")
 
 
 def _ports(text: str) -> str:
@@ -167,7 +178,7 @@ class Agent(Section):
 
     provider: str = "openai"
     """`openai`, `builtin`, or the ws:// or wss:// URL of a compatible server."""
-    url: str | None = None
+    url: Annotated[str, AfterValidator(_web_socket_url)] | None = None
     """Another address for the provider's service."""
     key: SecretStr | None = None
     """Default: the environment's OPENAI_API_KEY."""
@@ -194,8 +205,10 @@ class Agent(Section):
     @field_validator("provider")
     @classmethod
     def _known_provider(cls, value: str) -> str:
-        if value in ("openai", "builtin") or re.match(r"wss?://.", value):
+        if value in ("openai", "builtin"):
             return value
+        if value.startswith(("ws://", "wss://")):
+            return _web_socket_url(value)
         if value in _LATER_PROVIDERS:
             raise ValueError("not in this version: use openai, builtin, or the ws:// URL of a compatible server")
         raise ValueError("use openai, builtin, or the ws:// URL of a compatible server")

@@ -77,6 +77,8 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "pacer_skipped_slots": ("", "20 ms slots skipped because the process was held up"),
     "pacer_faults": ("", "Streams taken off the pacer because they failed"),
     "sip_requests_received": ("method", "SIP requests received"),
+    "sip_responses_received": ("status", "SIP responses received"),
+    "sip_keepalives": ("", "Empty datagrams on the SIP port"),
     "sip_responses_sent": ("status", "SIP responses sent"),
     "sip_retransmissions": ("direction", "SIP messages repeated"),
     "sip_dropped": ("reason", "Datagrams on the SIP port that were dropped, by the reason"),

@@ -59,6 +59,8 @@ class Sums:
         sip, pacer = self._app.user_agent.stats, self._app.pacer
         totals.add_all("sip_requests_received", sip.received)
         totals.add_all("sip_responses_sent", {str(status): count for status, count in sip.answers.items()})
+        totals.add_all("sip_responses_received", {str(status): count for status, count in sip.responses.items()})
+        totals.add("sip_keepalives", sip.keepalives)
         totals.add("sip_retransmissions", sip.retransmissions_received, "received")
         totals.add("sip_retransmissions", sip.retransmissions_sent, "sent")
         totals.add_all("sip_dropped", sip.dropped)

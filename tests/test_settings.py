@@ -108,6 +108,8 @@ def test_a_fault_in_the_environment_names_the_variable() -> None:
         ("sip:\n  listen: 5060", "sipbridge.yaml:2: sip.listen: 5060: input should be a valid tuple"),
         ("agents: {a: {provider: gemini}}", "sipbridge.yaml:1: agents.a.provider: 'gemini': not in this version"),
         ("agents: {a: {provider: opnai}}", "sipbridge.yaml:1: agents.a.provider: 'opnai': use openai, builtin"),
+        ("agents: {a: {provider: 'ws://[::1'}}", "agents.a.provider: 'ws://[::1': write it as wss://HOST/v1/realtime"),
+        ("agents: {a: {url: 'http://x/'}}", "agents.a.url: 'http://x/': write it as wss://HOST/v1/realtime"),
         ("agents: {a: {tools: [fly]}}", "sipbridge.yaml:1: agents.a.tools: ['fly']: there is no built-in tool"),
         ("agents: {a: {turn_detection: {threshold: 3}}}", "agents.a.turn_detection.threshold: 3: input should"),
         ("agents: {a: {turn_detection: {treshold: 1}}}", "did you mean `threshold`?"),

@@ -48,22 +48,32 @@ async def test_garbage_on_sip_and_rtp_ports_harms_no_call(tmp_path: Path) -> Non
             await phone.bye()
         session = await ended(server.sessions[0])
         metrics = await service.metrics()
-        counted = sum(value for name, value in metrics.items() if name.startswith("sipbridge_rtp_dropped_total"))
-        sip_drops = sum(value for name, value in metrics.items() if name.startswith("sipbridge_sip_dropped_total"))
+        rtp_counted = total(metrics, "rtp_dropped")
+        sip_counted = sum(total(metrics, name) for name in SIP_IN)
         status, _ = await service.get("/healthz")
         log = service.said(1_000_000)
 
     assert_carried(session, said)
     assert phone.wire.heard().strip(b"\xff") == counter(1, SENTENCE_MS * 8)
-    assert counted >= 0.9 * thrown, "what was thrown at the RTP port is counted"
-    assert sip_drops > 50
+    # The kernel may drop a datagram of a flood before anybody can count it.
+    assert rtp_counted >= 0.99 * 2 * thrown, "each datagram at the RTP port is counted"
+    assert sip_counted >= 0.99 * thrown, "each datagram at the SIP port is counted"
+    assert total(metrics, "sip_dropped") > 50
     assert status == 200
     assert "Traceback" not in log and '"internal"' not in log
     assert not [name for name in metrics if "dropped" in name and "internal" in name]
 
 
+SIP_IN = ("sip_requests_received", "sip_responses_received", "sip_dropped", "sip_keepalives")
+
+
+def total(metrics: dict[str, float], name: str) -> float:
+    """The sum of a counter over its labels."""
+    return sum(value for key, value in metrics.items() if key.partition("{")[0] == f"sipbridge_{name}_total")
+
+
 async def bombard(sip_port: int, rtp: tuple[str, int]) -> int:
-    """Throw garbage for the length of the call; how much went to the RTP port."""
+    """Throw garbage for the length of the call: how many at the SIP port; as many twice at the RTP port."""
     generator = random.Random(SEED)
     thrown = 0
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger, Wire() as rtp_stranger:
@@ -72,7 +82,7 @@ async def bombard(sip_port: int, rtp: tuple[str, int]) -> int:
             stranger.sendto(garbage, ("127.0.0.1", sip_port))
             stranger.sendto(generator.randbytes(generator.randrange(0, 1600)), rtp)
             rtp_stranger.send(b"\x00" * 160)  # good RTP from the wrong source
-            thrown += 2
+            thrown += 1
             await asyncio.sleep(0.005)
     return thrown
 
