@@ -7,6 +7,7 @@ configuration asks for them. `redact` is the second fence behind that rule.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -14,13 +15,13 @@ import structlog
 
 from bridge.config import Log
 
-_SECRET = ("key", "password", "authorization", "token", "secret")
+_SECRET = re.compile(r"(?:^|_)(?:key|password|authorization|token|secret)$", re.IGNORECASE)
 
 
 def redact(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Hide the value of any field whose name says that it is a secret."""
     for name in event:
-        if any(word in name.lower() for word in _SECRET):
+        if _SECRET.search(name):
             event[name] = "(hidden)"
     return event
 
