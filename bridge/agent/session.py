@@ -269,7 +269,8 @@ class Session:
     def _turn(self, item: Item, automatic: bool) -> None:
         """An item of the caller was committed."""
         self._idle_at = None
-        self._hear(item)
+        if not self._silent:
+            self._hear(item)
         turn_detection = self.configuration.turn_detection
         wanted = automatic and self._acting.respond and (turn_detection is None or turn_detection["create_response"])
         if not wanted or self.answering.active is not None:
