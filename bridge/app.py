@@ -69,7 +69,8 @@ class App:
         self.profiles: dict[str, Profile] = {}
         self._environ = environ
         self._watch = watch
-        self._builtin = BuiltinAgent()
+        level = config.log.level
+        self._builtin = BuiltinAgent("warning" if level == "info" else level)  # the call's own lines say it all
         self._web = WebServer(self, self.meters.registry)
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = False

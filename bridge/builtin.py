@@ -25,7 +25,8 @@ class BuiltinAgentFailed(Exception):
 class BuiltinAgent:
     """Keeps one `sipbridge agent` running."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_level: str = "warning") -> None:
+        self._log_level = log_level
         self.url = ""
         """Where it listens; set by `start`."""
         self.restarts = 0
@@ -57,7 +58,17 @@ class BuiltinAgent:
             await process.wait()
 
     async def _launch(self, listen: str) -> None:
-        command = (sys.executable, "-m", "bridge", "agent", "--listen", listen, "--attached")
+        command = (
+            sys.executable,
+            "-m",
+            "bridge",
+            "agent",
+            "--listen",
+            listen,
+            "--log-level",
+            self._log_level,
+            "--attached",
+        )
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
         assert self._process.stdout is not None

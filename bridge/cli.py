@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bridge import __version__, logs
-from bridge.config import Config
+from bridge.config import Config, Log
 from bridge.settings import ConfigError, load
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def agent(
     script: Annotated[
         Path | None, typer.Option(help="A file of timed actions instead of the agent's own mind.")
     ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     attached: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run the built-in agent alone: a Realtime server that answers offline."""
@@ -130,7 +131,9 @@ def agent(
     host, _, port = listen.rpartition(":")
     if not (host and port.isdigit()):
         _fail(f"--listen {listen}: write it as HOST:PORT, for example 127.0.0.1:8765")
-    logs.set_up(Config().log)
+    if log_level not in ("debug", "info", "warning", "error"):
+        _fail(f"--log-level {log_level}: use debug, info, warning or error")
+    logs.set_up(Log.model_validate({"level": log_level}))
     try:
         scripted = Script.load(script) if script else None
         _run(_until_stopped(run(host, int(port), scripted, ready=_say_ready), attached))

@@ -27,7 +27,7 @@ QUESTION, INTERRUPTION, FAREWELL = "Tell me a story.", "What time is it?", "Good
 
 async def run_demo(*, port: int, keep: Path, stay_s: float | None) -> None:
     """The demonstration; afterwards the service stays up for `stay_s` seconds (None: until it is stopped)."""
-    logs.set_up(Log(level="warning"))
+    logs.set_up(Log(level="error"))
     typer.echo("sipbridge demo: a caller asks the built-in agent for a story and interrupts it. No key is needed.\n")
     service = App(_config(port), watch=_show)
     try:
@@ -58,6 +58,7 @@ def _config(port: int) -> Config:
             "agents": {"demo": agent},
             "http": {"listen": "127.0.0.1:0"},
             "limits": {"drain_s": 0},
+            "log": {"level": "error"},
         }
     )
 
@@ -82,7 +83,7 @@ def _show(call: Call, event: ev.Event) -> None:
         case ev.CallerSaid(_, text):
             typer.echo(f'        > the agent understood: "{text}"')
         case ev.AgentSaid(_, text):
-            typer.echo(f'        > the agent answers: "{text}"')
+            typer.echo(f'        > the agent\'s answer, heard or not: "{text}"')
         case ev.SpeechStarted():
             typer.echo("        > the session hears speech")
         case ev.Truncated(item, heard_ms) if heard_ms == DELETED:
