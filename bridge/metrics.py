@@ -35,16 +35,16 @@ class Totals:
     """Sums of plain counts: name → label value → count. The label value is empty for a metric without a label."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, dict[str, int]] = {}
+        self.sums: dict[str, dict[str, float]] = {}
 
-    def add(self, name: str, count: int = 1, label: str = "") -> None:
+    def add(self, name: str, count: float = 1, label: str = "") -> None:
         """Add to one sum."""
         family = self.sums.setdefault(name, {})
         if label not in family and len(family) >= _KNOWN_LABELS:
             label = "other"
         family[label] = family.get(label, 0) + count
 
-    def add_all(self, name: str, counts: Mapping[str, int]) -> None:
+    def add_all(self, name: str, counts: Mapping[str, float]) -> None:
         """Add to one sum per label value."""
         for label, count in counts.items():
             self.add(name, count, label)
@@ -72,7 +72,7 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "rtp_dropped": ("reason", "Datagrams on RTP ports that were dropped, by the reason"),
     "rtp_lost": ("", "RTP packets that never came"),
     "rtp_late": ("", "RTP packets that came after their gap was concealed"),
-    "rtp_concealed_ms": ("", "Milliseconds of callers' audio that were concealed"),
+    "rtp_concealed_seconds": ("", "Callers' audio that was made up for lost packets"),
     "playout_underruns": ("", "Holes inside a sentence because the model's audio came too slowly"),
     "pacer_skipped_slots": ("", "20 ms slots skipped because the process was held up"),
     "pacer_faults": ("", "Streams taken off the pacer because they failed"),

@@ -29,7 +29,6 @@ _MEDIA_FIELDS = {
     "rtp_packets_sent": "packets_out",
     "rtp_lost": "lost",
     "rtp_late": "late",
-    "rtp_concealed_ms": "concealed_ms",
     "playout_underruns": "underruns",
 }
 
@@ -97,4 +96,5 @@ def _add_call(totals: Totals, call: Call) -> None:
     stats = call.leg.stats
     for name, field in _MEDIA_FIELDS.items():
         totals.add(name, getattr(stats, field))
+    totals.add("rtp_concealed_seconds", stats.concealed_ms / 1000)
     totals.add_all("rtp_dropped", stats.dropped)
