@@ -72,14 +72,14 @@ def burst(
     said, sent = 0, 0
     waits = sorted(gaps)
     for size in chunk_sizes(len(audio), form, chance, chunk_ms):
+        while waits and sent >= waits[0][0] * form.bytes_per_ms:
+            yield Wait(waits.pop(0)[1] / 1000)
         wanted = math.ceil(len(pieces) * ((sent + size) / len(audio) + _LEAD))
         for piece in pieces[said:wanted]:
             yield Text(piece)
         said = max(said, min(wanted, len(pieces)))
         yield Sound(audio[sent : sent + size])
         sent += size
-        while waits and sent >= waits[0][0] * form.bytes_per_ms:
-            yield Wait(waits.pop(0)[1] / 1000)
         yield Wait(size / form.bytes_per_ms / 1000 / speed)
     for piece in pieces[said:]:
         yield Text(piece)

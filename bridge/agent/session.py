@@ -212,10 +212,9 @@ class Session:
         self.emit(self._session_event("updated"))
 
     def _append(self, event: Event) -> None:
-        encoded = event["audio"]
-        if isinstance(encoded, str) and len(encoded) > MAX_APPEND_BYTES * 4 // 3 + 4:
+        audio = decode_audio(event["audio"], "audio")
+        if len(audio) > MAX_APPEND_BYTES:
             raise wrong_value("audio", "at most 15 MiB")
-        audio = decode_audio(encoded, "audio")
         if self.input_audio is not None:
             self.input_audio += audio
         self.listening.append(audio)
