@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import pickle
+import resource
 import sys
 import time
 from multiprocessing.sharedctypes import Synchronized
@@ -15,9 +17,11 @@ import pytest
 from bridge.agent.patterns import locate
 from tests.phones.processes import Program
 from tests.phones.wire import Packet, pacing_errors_ms
-from tests.service.rig import bench
+from tests.service.rig import Service, bench
 
 CALLS = 50
+FOREIGN_CORES = 0.4
+"""With more of the machine in others' hands its scheduler decides the pacing, not the service."""
 RAWPHONE = Path(__file__).parents[1] / "phones" / "rawphone.py"
 
 
@@ -39,10 +43,29 @@ def tick(period_s: float, stop: Synchronized[int], late_p99_ms: Synchronized[flo
     late_p99_ms.value = late[int(len(late) * 0.99)]
 
 
+def busy_s() -> float:
+    """CPU seconds that the machine has spent on anything, time stolen by its host included."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def own_s() -> float:
+    """CPU seconds of this test and of the programs it has waited for."""
+    return time.process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+
+
 class Calibration:
     """What the machine itself allows, measured in the same run."""
 
+    late_p99_ms: float
+    foreign: float
+    """Cores that neither the service nor the test used, but somebody else did."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
     def __enter__(self) -> Calibration:
+        self._began = time.monotonic(), busy_s() - own_s() - self._service.cpu_seconds()
         context = multiprocessing.get_context("spawn")
         self._stop, self._late = context.Value("i", 0), context.Value("d", 0.0)
         self._process = context.Process(target=tick, args=(0.005, self._stop, self._late))
@@ -53,6 +76,9 @@ class Calibration:
         self._stop.value = 1
         self._process.join()
         self.late_p99_ms = self._late.value
+        seconds, foreign = self._began
+        now = busy_s() - own_s() - self._service.cpu_seconds()
+        self.foreign = (now - foreign) / (time.monotonic() - seconds)
 
 
 @pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.interop)])
@@ -65,7 +91,7 @@ async def test_fifty_calls_at_once(tmp_path: Path, seconds: int) -> None:
         target = f"127.0.0.1:{service.sip_port}"
         wishes = ["--calls", str(CALLS), "--rate", "25", "--seconds", str(seconds), "--dump", "dump.pickle"]
         with (
-            Calibration() as machine,
+            Calibration(service) as machine,
             Program([sys.executable, str(RAWPHONE), target, *wishes], tmp_path / "load") as load,
         ):
             assert await load.ended(seconds + 30) == 0, load.said()
@@ -90,6 +116,8 @@ async def test_fifty_calls_at_once(tmp_path: Path, seconds: int) -> None:
     p50, p99, p999 = (errors[int(len(errors) * share)] for share in (0.5, 0.99, 0.999))
     print(f"\n{CALLS} calls, {seconds} s: {len(errors)} packets, late p50 {p50:.2f} p99 {p99:.2f} p99.9 {p999:.2f} ms;")
     print(f"service: {cpu_s:.1f} s CPU; the machine's own wake-ups meanwhile: p99 {machine.late_p99_ms:.2f} ms")
+    if machine.foreign > FOREIGN_CORES:
+        pytest.skip(f"others used {machine.foreign:.1f} cores meanwhile: pacing says nothing; p99 was {p99:.1f} ms")
     assert p99 <= max(10.0, 2 * machine.late_p99_ms)
 
 
