@@ -7,7 +7,7 @@ clock. Facts: Realtime reference, sections 2 (handshake), 5 (session.update), 7 
 
 from __future__ import annotations
 
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -16,7 +16,8 @@ from typing import Any
 import orjson
 
 from bridge.realtime import events as ev
-from bridge.realtime.conversation import DELETED, Conversation
+from bridge.realtime import messages
+from bridge.realtime.conversation import Conversation
 from bridge.realtime.faults import (
     FATAL_CODES,
     Malformed,
@@ -28,50 +29,7 @@ from bridge.realtime.faults import (
 )
 from bridge.realtime.options import Json, SessionOptions
 
-_APPEND_HEAD = b'{"type":"input_audio_buffer.append","audio":"'
-_APPEND_TAIL = b'"}'
 _REMEMBERED_REQUESTS = 64
-
-
-def append_message(audio: bytes) -> bytes:
-    """`input_audio_buffer.append` around raw audio bytes: a ready template, no JSON encoder on the way up."""
-    return _APPEND_HEAD + b2a_base64(audio, newline=False) + _APPEND_TAIL
-
-
-_IGNORED = frozenset(
-    {
-        "conversation.created",
-        "conversation.item.added",
-        "conversation.item.created",
-        "conversation.item.deleted",
-        "conversation.item.done",
-        "conversation.item.input_audio_transcription.delta",
-        "conversation.item.input_audio_transcription.failed",
-        "conversation.item.input_audio_transcription.segment",
-        "conversation.item.retrieved",
-        "conversation.item.truncated",
-        "input_audio_buffer.cleared",
-        "input_audio_buffer.committed",
-        "input_audio_buffer.timeout_triggered",
-        "mcp_list_tools.completed",
-        "mcp_list_tools.failed",
-        "mcp_list_tools.in_progress",
-        "rate_limits.updated",
-        "response.content_part.added",
-        "response.content_part.done",
-        "response.function_call_arguments.delta",
-        "response.function_call_arguments.done",
-        "response.mcp_call.completed",
-        "response.mcp_call.failed",
-        "response.mcp_call.in_progress",
-        "response.mcp_call_arguments.delta",
-        "response.mcp_call_arguments.done",
-        "response.output_audio_transcript.delta",
-        "response.output_text.delta",
-        "response.output_text.done",
-    }
-)
-"""Events that are well known and change nothing here."""
 
 
 class Stage(Enum):
@@ -150,7 +108,7 @@ class OpenAIProtocol:
         react = self._dispatch.get(name)
         if react is not None:
             return react(event)
-        if name not in _IGNORED:
+        if name not in messages.WITHOUT_EFFECT:
             self.unknown += 1
         return None
 
@@ -175,19 +133,13 @@ class OpenAIProtocol:
 
     def user_text(self, words: str, *, respond: bool = True) -> None:
         """Put words into the conversation as the caller's, and ask for an answer."""
-        content = [{"type": "input_text", "text": words}]
-        self._send({"type": "conversation.item.create", "item": _message("user", content)})
+        self._send(messages.user_text(words))
         if respond:
             self._ask({})
 
     def tool_result(self, call_id: str, output: Json, *, respond: bool = True) -> None:
         """Answer a tool call; `respond` lets the model speak about it once it may."""
-        item = {
-            "type": "function_call_output",
-            "call_id": call_id,
-            "output": orjson.dumps(output).decode(),
-        }
-        self._send({"type": "conversation.item.create", "item": item})
+        self._send(messages.tool_output(call_id, orjson.dumps(output).decode()))
         if respond:
             self._ask({})
 
@@ -199,9 +151,9 @@ class OpenAIProtocol:
         active = self.conversation.active
         cuts = self.conversation.interrupt(heard, self.options.far_end_delay_ms)
         if active is not None and not (by_server and self.options.server_cancels):
-            self._send({"type": "response.cancel", "response_id": active})
+            self._send(messages.cancel(active))
         for cut in cuts:
-            self._send(_cut_message(cut))
+            self._send(messages.cut(cut))
         return cuts
 
     def _ask(self, response: Json) -> None:
@@ -269,7 +221,7 @@ class OpenAIProtocol:
         if request is None:
             return
         if request["type"] == "conversation.item.truncate" and is_not_truncatable(message):
-            self._send({"type": "conversation.item.delete", "item_id": request["item_id"]})
+            self._send(messages.delete(request["item_id"]))
         elif request["type"] == "response.create":
             self._asked = None
             if code == "conversation_already_has_active_response" and not self._retried:
@@ -317,7 +269,7 @@ class OpenAIProtocol:
         is_message = item.get("type") == "message"
         wanted = self.conversation.item_added(text(event, "response_id"), item_id, is_message=is_message)
         if not wanted:
-            self._send(_cut_message(ev.Truncated(item_id, DELETED)))
+            self._send(messages.delete(item_id))
 
     def _on_item_done(self, event: Json) -> ev.ToolCall | None:
         item = member(event, "item")
@@ -342,21 +294,6 @@ class OpenAIProtocol:
 
     def _on_agent_transcript(self, event: Json) -> ev.AgentSaid:
         return ev.AgentSaid(text(event, "item_id"), text(event, "transcript"))
-
-
-def _message(role: str, content: list[Json]) -> Json:
-    return {"type": "message", "role": role, "content": content}
-
-
-def _cut_message(cut: ev.Truncated) -> Json:
-    if cut.heard_ms == DELETED:
-        return {"type": "conversation.item.delete", "item_id": cut.item_id}
-    return {
-        "type": "conversation.item.truncate",
-        "item_id": cut.item_id,
-        "content_index": 0,
-        "audio_end_ms": cut.heard_ms,
-    }
 
 
 def _formats(session: Json) -> tuple[str, str]:

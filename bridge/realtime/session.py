@@ -20,7 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.protocol import State
 
 from bridge.realtime import events as ev
-from bridge.realtime.openai import OpenAIProtocol, append_message
+from bridge.realtime.messages import append_message
+from bridge.realtime.openai import OpenAIProtocol
 
 log = structlog.get_logger("sipbridge.realtime")
 

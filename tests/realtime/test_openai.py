@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.realtime import events as ev
-from bridge.realtime.openai import OpenAIProtocol, Stage, append_message
+from bridge.realtime.messages import append_message
+from bridge.realtime.openai import OpenAIProtocol, Stage
 from bridge.realtime.options import SessionOptions
 from tests.realtime_events import problems
 
