@@ -56,11 +56,10 @@ class Acting:
         """Start a response; None when another one is active (the client gets the error)."""
         scene = self._scene
         try:
-            response = scene.answering.begin(Request(None, scene.configuration), scene.now)
+            response = scene.answering.begin(Request(None, scene.configuration), scene.now, plan)
         except Refusal as refusal:
             scene.refuse(refusal)
             return None
-        response.play(plan, scene.now)
         return response.id
 
     def cancel_active(self, reason: str, in_flight: int) -> None:

@@ -62,8 +62,11 @@ class Answering:
         self._on_done = on_done
         self._tokens = 40000
 
-    def begin(self, request: Request, now: float) -> Response:
-        """Start a response: `response.created` leaves. Raises Refusal when one is running already."""
+    def begin(self, request: Request, now: float, plan: Plan | None = None) -> Response:
+        """Start a response: `response.created` leaves. Without a plan it waits for `think`.
+
+        Raises Refusal when one is running already.
+        """
         if request.in_conversation and self.active is not None:
             raise Refusal(
                 "conversation_already_has_active_response",
@@ -76,7 +79,10 @@ class Answering:
             self.active = self.latest = response
         else:
             self._outside.append(response)
-        self._emit(response.created())
+        if plan is None or "response.created" not in plan.skip:
+            self._emit(response.created())
+        if plan is not None:
+            response.play(plan, now)
         return response
 
     def cancel(self, response_id: str | None, reason: str = "client_cancelled", in_flight: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 The `counter` pattern is a run of 8-byte words. Word k of item n is
 
-    0x80 | n % 32,  n // 32 % 128,  k // 128**2 % 128,  k // 128 % 128,  k % 128,  check,  0x2A,  0x55
+    0x80 | (n ^ k) % 32,  k % 128,  n // 32 % 128,  k // 128 % 128,  k // 128**2 % 128,  check,  0x2A,  0x55
 
 with check = (k // 128**2 + k // 128 + k + 0x11) % 128. Only the first byte has the top bit set, and it is
 never a code word of silence (0xFF µ-law, 0xD5 A-law), so any 15 bytes of it tell the item number and the byte
@@ -23,14 +23,15 @@ WORD = 8
 _TAIL = b"\x2a\x55"
 
 
-def _index_bytes(k: int) -> bytes:
+def _word(number: int, k: int) -> bytes:
     high, middle, low = k >> 14 & 127, k >> 7 & 127, k & 127
-    return bytes((high, middle, low, high + middle + low + 0x11 & 127)) + _TAIL
+    first = 0x80 | (number ^ k) & 31
+    return bytes((first, low, number >> 5 & 127, middle, high, high + middle + low + 0x11 & 127)) + _TAIL
 
 
 @lru_cache(maxsize=4)
 def _template(words: int) -> bytes:
-    return b"".join(b"\0\0" + _index_bytes(k) for k in range(words))
+    return b"".join(_word(0, k) for k in range(words))
 
 
 def counter(number: int, size: int) -> bytes:
@@ -38,8 +39,8 @@ def counter(number: int, size: int) -> bytes:
     words = -(-size // WORD)
     # Templates in powers of two: many lengths share one.
     data = bytearray(_template(1 << max(0, words - 1).bit_length())[: words * WORD])
-    data[0::WORD] = bytes((0x80 | number & 31,)) * words
-    data[1::WORD] = bytes((number >> 5 & 127,)) * words
+    data[0::WORD] = data[0::WORD].translate(bytes(first ^ number & 31 for first in range(256)))
+    data[2::WORD] = bytes((number >> 5 & 127,)) * words
     return bytes(data[:size])
 
 
@@ -72,12 +73,12 @@ def _run_at(data: bytes, start: int) -> Place | None:
     for offset in range(WORD):
         first = start + offset
         word = data[first : first + WORD]
-        if len(word) < WORD or not 0x80 <= word[0] < 0xA0 or word[1] > 127:
+        if len(word) < WORD or not word.endswith(_TAIL):
             continue
-        k = word[2] << 14 | word[3] << 7 | word[4]
-        number = word[1] << 5 | word[0] & 31
+        k = word[4] << 14 | word[3] << 7 | word[1]
+        number = word[2] << 5 | (word[0] ^ k) & 31
         position = k * WORD - offset
-        if position < 0 or word[2:] != _index_bytes(k):
+        if position < 0 or word != _word(number, k):
             continue
         end = start + _same(data, start, number, position)
         if end >= first + WORD:
@@ -94,10 +95,7 @@ def _same(data: bytes, start: int, number: int, position: int) -> int:
 
 
 def _byte(number: int, position: int) -> int:
-    k, column = divmod(position, WORD)
-    if column == 0:
-        return 0x80 | number & 31
-    return number >> 5 & 127 if column == 1 else _index_bytes(k)[column - 2]
+    return _word(number, position // WORD)[position % WORD]
 
 
 def tone(hz: float, ms: int, rate: int, amplitude: int = 8000) -> bytes:

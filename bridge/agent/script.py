@@ -113,7 +113,10 @@ def _pattern(value: Any, path: str) -> str:
 
 
 def _pairs(value: Any, path: str) -> tuple[tuple[int, int], ...]:
-    return tuple((int(a), int(b)) for a, b in checks.list_of(checks.list_of(checks.integer(0, 10**9)))(value, path))
+    pairs = checks.list_of(checks.list_of(checks.integer(0, 10**9)))(value, path)
+    if any(len(pair) != 2 for pair in pairs):
+        raise wrong_value(path, "a list of pairs [after_ms, ms]")
+    return tuple((after, ms) for after, ms in pairs)
 
 
 _SPEECH_ITEM = checks.record(

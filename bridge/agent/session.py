@@ -300,11 +300,12 @@ class Session:
     # Responses.
 
     def _respond_to(self, request: Request) -> None:
-        response = self.answering.begin(request, self.now)
-        self._idle_at = None
+        plan = None
         if self._run is not None and self._script is not None and self._script.answer is not None:
-            response.play(self._run.plan(self._script.answer), self.now)
-        elif not self._waits_for_ears(response):
+            plan = self._run.plan(self._script.answer)
+        response = self.answering.begin(request, self.now, plan)
+        self._idle_at = None
+        if plan is None and not self._waits_for_ears(response):
             self.answering.think(response, self._silent, self.now)
             self._silent = False
 
