@@ -11,8 +11,8 @@ from bridge.agent.items import Item
 from bridge.agent.listening import Listening
 from bridge.agent.outbox import Outgoing
 from bridge.agent.patterns import make
+from bridge.agent.plans import Plan, Request
 from bridge.agent.refusal import Refusal
-from bridge.agent.responses import Plan, Request
 
 
 class Scene(Protocol):

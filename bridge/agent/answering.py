@@ -10,8 +10,9 @@ from bridge.agent.brain import Answer, Brain, Prompt
 from bridge.agent.events import Event
 from bridge.agent.formats import AudioFormat
 from bridge.agent.items import Item
+from bridge.agent.plans import Call, Plan, Request, Speech, Stage
 from bridge.agent.refusal import Refusal
-from bridge.agent.responses import Call, Plan, Request, Response, Speech, Stage
+from bridge.agent.responses import Response
 
 MAX_OUT_OF_BAND = 16
 # Events of one response in one go; a client that was not reading gets the rest in the next turn.

@@ -154,14 +154,15 @@ def _with_tool(reply: Callable[[], Answer], tools: tuple[dict[str, Any], ...]) -
         return answer
     for tool in tools:
         if tool.get("type") == "function" and tool.get("name") == answer.call[0]:
-            return Answer(answer.text, (answer.call[0], _arguments(tool.get("parameters") or {})))
+            return Answer(answer.text, (answer.call[0], _arguments(tool.get("parameters"))))
     if answer.call[0] == "transfer":
         return Answer("I cannot transfer this call, I am all alone here.")
     return Answer(answer.text)
 
 
-def _arguments(schema: dict[str, Any]) -> str:
+def _arguments(schema: Any) -> str:
     """Arguments that satisfy the required members of a simple JSON schema."""
+    schema = schema if isinstance(schema, dict) else {}
     properties = schema.get("properties")
     properties = properties if isinstance(properties, dict) else {}
     required = schema.get("required")

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from bridge.agent import patterns
 from bridge.agent.formats import AudioFormat
 from bridge.agent.outbox import Close, Drop, Filler, Outgoing, Raw, Stall
+from bridge.agent.plans import Call, Plan, Speech
 from bridge.agent.refusal import Refusal
-from bridge.agent.responses import Call, Plan, Speech
 from bridge.agent.script import Rule, Script
 
 # A loop that never waits must not hold the server: so many steps at a time.

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -18,147 +16,22 @@ from websockets.typing import Subprotocol
 
 from bridge.agent import events
 from bridge.agent.answering import Speak
+from bridge.agent.connection import AgentSession
 from bridge.agent.ears import Ears
-from bridge.agent.events import Event
 from bridge.agent.formats import AudioFormat
-from bridge.agent.items import Item
-from bridge.agent.outbox import Close, Drop, Filler, Outgoing, Raw, Stall
 from bridge.agent.refusal import Refusal
 from bridge.agent.script import Script
 from bridge.agent.session import Listen, Session
 from bridge.agent.voice import Voice
 
+__all__ = ["AgentServer", "AgentSession", "run"]
+
 PATH = "/v1/realtime"
 # 15 MiB of audio are 20 MiB of Base64; beyond this the library closes with 1009.
 MAX_MESSAGE = 32 << 20
-# A client that asks faster than it reads is not read on until it has.
-_MAX_WAITING = 128
-_MAX_WORK = 32
 _KEY_PROTOCOL = "openai-insecure-api-key."
 
 _log = structlog.get_logger("sipbridge.agent")
-
-
-class AgentSession:
-    """One connection. The lists are filled only when the server keeps a journal."""
-
-    def __init__(self, connection: ServerConnection, core: Session, server: "AgentServer", journal: bool) -> None:
-        # (time.time_ns() just after the message was read, event) and just before it was written.
-        self.received: list[tuple[int, Event]] = []
-        self.sent: list[tuple[int, Event]] = []
-        # Set when the connection is over.
-        self.done = asyncio.Event()
-        self.core = core
-        self._connection = connection
-        self._server = server
-        self._journal = journal
-        self._wake = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._work: set[asyncio.Task[None]] = set()
-        self._read_from = 0.0
-
-    @property
-    def input_audio(self) -> bytearray:
-        """All audio that was appended, wire bytes."""
-        return self.core.input_audio if self.core.input_audio is not None else bytearray()
-
-    @property
-    def items(self) -> list[Item]:
-        """The assistant's audio items, oldest first: `number`, `sent_bytes`, `truncated_ms`."""
-        return self.core.stage.spoken
-
-    @property
-    def notes(self) -> list[str]:
-        """What the script noted."""
-        return self.core.notes
-
-    async def run(self) -> None:
-        """From session.created to the end of the connection."""
-        loop = asyncio.get_running_loop()
-        self.core.open(loop.time())
-        writer = asyncio.create_task(self._write(loop))
-        try:
-            await self._read(loop)
-        except ConnectionClosed:
-            pass
-        finally:
-            writer.cancel()
-            for task in self._work:
-                task.cancel()
-            await asyncio.gather(writer, *self._work, return_exceptions=True)
-            self.done.set()
-
-    async def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        async for message in self._connection:
-            stamp = time.time_ns()
-            event = self.core.receive(message, loop.time())
-            if self._journal and event is not None:
-                self.received.append((stamp, event))
-            self._wake.set()
-            if self._read_from > loop.time():
-                await asyncio.sleep(self._read_from - loop.time())
-            if len(self.core.outbox) > _MAX_WAITING:
-                self._drained.clear()
-                await self._drained.wait()
-
-    async def _write(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Send what waits, then rest until something is due. The only place that writes."""
-        core = self.core
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                core.advance(loop.time())
-                self._begin_work()
-                while core.outbox:
-                    await self._send(core.outbox.popleft(), loop)
-                self._drained.set()
-                await self._rest(core.deadline(), loop)
-
-    async def _rest(self, until: float, loop: asyncio.AbstractEventLoop) -> None:
-        if until <= loop.time():
-            # Others have their turn, also when this session always has something due.
-            await asyncio.sleep(0)
-            return
-        alarm = loop.call_at(until, self._wake.set)
-        await self._wake.wait()
-        self._wake.clear()
-        alarm.cancel()
-
-    async def _send(self, outgoing: Outgoing, loop: asyncio.AbstractEventLoop) -> None:
-        connection = self._connection
-        if isinstance(outgoing, dict):
-            if self._journal:
-                self.sent.append((time.time_ns(), outgoing))
-            await connection.send(orjson.dumps(outgoing), text=True)
-        elif isinstance(outgoing, Raw):
-            await connection.send(outgoing.payload)
-        elif isinstance(outgoing, Filler):
-            await connection.send(_filler(outgoing.size), text=True)
-        elif isinstance(outgoing, Close):
-            await connection.close(outgoing.code, outgoing.reason)
-        elif isinstance(outgoing, Drop):
-            _reset(connection)
-        elif isinstance(outgoing, Stall) and outgoing.reading:
-            self._read_from = loop.time() + outgoing.seconds
-        elif isinstance(outgoing, Stall):
-            await asyncio.sleep(outgoing.seconds)
-
-    def _begin_work(self) -> None:
-        """Hand the work orders to ears and voice; too many at once fail."""
-        work = self.core.work
-        while work:
-            task = asyncio.create_task(self._do(work.popleft(), len(self._work) >= _MAX_WORK))
-            self._work.add(task)
-            task.add_done_callback(self._work.discard)
-
-    async def _do(self, order: Listen | Speak, refused: bool) -> None:
-        loop = asyncio.get_running_loop()
-        if isinstance(order, Listen):
-            text = None if refused else await self._server.listen(order)
-            self.core.heard(order.item_id, text, loop.time())
-        else:
-            audio = None if refused else await self._server.speak(order)
-            self.core.voiced(order.response_id, audio, loop.time())
-        self._wake.set()
 
 
 class AgentServer:
@@ -328,16 +201,3 @@ def _key(request: Request) -> str:
 
 def _subprotocol(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     return Subprotocol("realtime") if "realtime" in offered else None
-
-
-def _filler(size: int) -> bytes:
-    head, tail = b'{"type":"filler","padding":"', b'"}'
-    return head + b"x" * max(0, size - len(head) - len(tail)) + tail
-
-
-def _reset(connection: ServerConnection) -> None:
-    """End the TCP connection by a reset: no close frame, nothing flushed."""
-    raw = connection.transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.transport.abort()

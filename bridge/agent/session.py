@@ -19,8 +19,9 @@ from bridge.agent.identifiers import Identifiers
 from bridge.agent.items import Item, decode_audio, parse_item
 from bridge.agent.listening import Listening
 from bridge.agent.outbox import Close, Outgoing
+from bridge.agent.plans import Request, Stage
 from bridge.agent.refusal import Refusal, wrong_value
-from bridge.agent.responses import Request, Response, Stage
+from bridge.agent.responses import Response
 from bridge.agent.script import Script
 from bridge.agent.script_run import ScriptRun
 

@@ -161,8 +161,13 @@ def test_two_hundred_random_interruptions_in_one_call() -> None:
     loop = {
         "times": 200,
         "do": [
-            {"response": {"items": [{"audio_ms": [200, 6000]}, {"audio_ms": 3000}], "speed": 8}},
-            {"delay_ms": [0, 1500]},
+            {
+                "response": {
+                    "items": [{"audio_ms": [200, 6000], "chunk_ms": [200, 900]}, {"audio_ms": 1000}],
+                    "speed": 8,
+                }
+            },
+            {"delay_ms": [0, 900]},
             {"speech_started": {"in_flight": 3}},
             {"delay_ms": [20, 100]},
             {"speech_stopped": {"respond": False}},

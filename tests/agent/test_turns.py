@@ -6,7 +6,7 @@ import random
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.agent.patterns import tone
@@ -78,6 +78,7 @@ def test_semantic_vad_waits_by_its_eagerness(eagerness: str, wait: int) -> None:
     assert found[-1] == Stopped(-(-(500 + wait) // FRAME_MS) * FRAME_MS)
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.booleans(), st.integers(20, 1500)), max_size=6), st.data())
 def test_the_size_of_the_pieces_changes_nothing(parts: list[tuple[bool, int]], data: st.DataObject) -> None:
     audio = b"".join(tone(300, ms, 8000) if loud else quiet(ms) for loud, ms in parts)
