@@ -22,6 +22,7 @@ from tests.phones.wire import frames, in_order, silence
 from tests.service.rig import bench, ended
 
 SECONDS = 4
+MUSIC = b"\x21\x43" * 2400
 SENTENCE_MS = 1730
 SAYS_A_SENTENCE = f"vad: false\nanswer: {{items: [{{audio_ms: {SENTENCE_MS}}}]}}"
 
@@ -141,13 +142,29 @@ async def test_a_phone_that_takes_the_music_off_hold_goes_on(tmp_path: Path) -> 
             at_hold = len(phone.wire.packets)
             await asyncio.sleep(0.3)
             assert len(phone.wire.packets) == at_hold, "nothing is sent to a phone that holds"
+            await phone.wire.play(frames(MUSIC))
             resumed = await phone.in_dialog("INVITE", body=phone.sdp())
             assert "a=sendrecv" in resumed.body
             await phone.wire.play(frames(silence(0.3)))
             assert len(phone.wire.packets) > at_hold
             await phone.bye()
-        await ended(server.sessions[0])
+        session = await ended(server.sessions[0])
         assert len(server.sessions) == 1
+        assert MUSIC[:160] not in bytes(session.input_audio), "music on hold is no speech"
+        assert len(session.input_audio) >= 8000, "but the session's time goes on"
+
+
+async def test_a_changed_codec_is_refused_and_the_call_goes_on(tmp_path: Path) -> None:
+    said = speech_like(0.5)
+    async with bench(tmp_path, "vad: false") as (service, server):
+        async with RawPhone() as phone:
+            await phone.invite("127.0.0.1", service.sip_port)
+            other = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 8 101").replace("0 PCMU/8000", "8 PCMA/8000")
+            assert (await phone.in_dialog("INVITE", body=other)).status == 488
+            await phone.wire.play(frames(said))
+            await asyncio.sleep(0.1)
+            await phone.bye()
+        assert_carried(await ended(server.sessions[0]), said)
 
 
 async def test_an_invite_without_an_offer_is_answered_with_ours(tmp_path: Path) -> None:

@@ -144,6 +144,30 @@ answer: {items: [{audio_ms: 900}, {call: hang_up, arguments: {reason: done}}]}
         await service.until('sipbridge_calls_total{reason="agent_hung_up"}', 1)
 
 
+async def test_a_caller_who_speaks_into_the_farewell_is_not_hung_up_on(tmp_path: Path) -> None:
+    script = """
+vad: false
+rules:
+  - on: response_create
+    do:
+      - response: {items: [{audio_ms: 3000}, {call: hang_up, arguments: {}}], speed: max}
+      - until: response_done
+      - delay_ms: 300
+      - speech_started: {}
+      - delay_ms: 200
+      - speech_stopped: {respond: false}
+"""
+    agent = {"greeting": "Begin.", "tools": ["hang_up"]}
+    async with bench(tmp_path, script, agent=agent) as (service, server), RawPhone() as phone:
+        await phone.invite("127.0.0.1", service.sip_port)
+        await service.until("sipbridge_barge_ins_total", 1)
+        await phone.wire.play(frames(silence(1)))
+        assert not phone.ended.is_set()
+        results = [e["item"] for _, e in server.sessions[0].received if e["type"] == "conversation.item.create"]
+        assert results[0]["type"] == "function_call_output", "the tool call was answered all the same"
+        await phone.bye()
+
+
 async def test_admission_refuses_with_the_same_word_in_log_and_metric(tmp_path: Path) -> None:
     async with bench(tmp_path, SILENT, limits={"calls": 1}) as (service, _), RawPhone() as first:
         await first.invite("127.0.0.1", service.sip_port)
