@@ -6,27 +6,27 @@ import orjson
 
 from bridge.agent import checks
 from bridge.agent.events import Event
-from bridge.agent.refusal import Refusal, wrong_value
+from bridge.agent.refusal import Refusal, missing, unknown_parameter, wrong_value
 
 MAX_EVENT_ID = 512
 
 
-def _members(required: tuple[str, ...] = (), optional: tuple[str, ...] = ()) -> checks.Check:
-    names = ("type", "event_id", *required, *optional)
-    return checks.record({name: checks.anything for name in names}, required)
+def _members(*required: str, optional: tuple[str, ...] = ()) -> tuple[frozenset[str], tuple[str, ...]]:
+    return frozenset(("type", "event_id", *required, *optional)), required
 
 
-_MEMBERS = {
-    "session.update": _members(("session",)),
-    "input_audio_buffer.append": _members(("audio",)),
+# Type -> all members, and those that must be there.
+MEMBERS = {
+    "session.update": _members("session"),
+    "input_audio_buffer.append": _members("audio"),
     "input_audio_buffer.commit": _members(),
     "input_audio_buffer.clear": _members(),
-    "conversation.item.create": _members(("item",), ("previous_item_id",)),
-    "conversation.item.retrieve": _members(("item_id",)),
-    "conversation.item.truncate": _members(("item_id", "content_index", "audio_end_ms")),
-    "conversation.item.delete": _members(("item_id",)),
-    "response.create": _members((), ("response",)),
-    "response.cancel": _members((), ("response_id",)),
+    "conversation.item.create": _members("item", optional=("previous_item_id",)),
+    "conversation.item.retrieve": _members("item_id"),
+    "conversation.item.truncate": _members("item_id", "content_index", "audio_end_ms"),
+    "conversation.item.delete": _members("item_id"),
+    "response.create": _members(optional=("response",)),
+    "response.cancel": _members(optional=("response_id",)),
     "output_audio_buffer.clear": _members(),
 }
 
@@ -51,11 +51,15 @@ def check(event: Event) -> str:
     kind: Any = event.get("type")
     if kind is None:
         raise Refusal("invalid_event", "The event has no type.", "type")
-    members = _MEMBERS.get(kind) if isinstance(kind, str) else None
-    if members is None:
+    if not isinstance(kind, str) or kind not in MEMBERS:
         raise wrong_value("type", "the type of a client event")
-    members(event, "")
-    return str(kind)
+    known, required = MEMBERS[kind]
+    for name in event.keys() - known:
+        raise unknown_parameter(name)
+    for name in required:
+        if name not in event:
+            raise missing(name)
+    return kind
 
 
 def event_id(event: Event | None) -> str | None:

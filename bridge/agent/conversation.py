@@ -57,18 +57,21 @@ class Conversation:
                 f"There is no tool call '{item.fields['call_id']}' in the conversation.",
                 "item.call_id",
             )
-        weight = len(item.words or "") + len(str(item.fields))
-        if len(self._order) >= MAX_ITEMS or self._text_chars + weight > MAX_TEXT_CHARS:
+        if len(self._order) >= MAX_ITEMS or self._text_chars + _weight(item) > MAX_TEXT_CHARS:
             raise Refusal("invalid_value", "The conversation is too long for another item.", "item")
-        self._text_chars += weight
+        self._text_chars += _weight(item)
         return self.add(item, index)
 
     def add(self, item: Item, index: int | None = None) -> str | None:
-        """Put in an item of the server itself. Gives the id of the item before it."""
+        """Put in an item of the server itself; the oldest makes room. Gives the id of the item before it."""
+        if len(self._order) >= MAX_ITEMS:
+            del self._items[self._order.pop(0)]
+            index = None
         index = len(self._order) if index is None else index
         self._items[item.id] = item
         self._order.insert(index, item.id)
-        self._forget_old_audio()
+        if item.audio:
+            self._forget_old_audio()
         return self._order[index - 1] if index else None
 
     def retrieve(self, item_id: Any) -> Item:
@@ -80,7 +83,7 @@ class Conversation:
     def delete(self, item_id: Any) -> None:
         if text(item_id, "item_id") not in self._items:
             raise _unknown(item_id, "item_delete_invalid_item_id")
-        del self._items[item_id]
+        self._text_chars = max(0, self._text_chars - _weight(self._items.pop(item_id)))
         self._order.remove(item_id)
 
     def truncate(self, item_id: Any, content_index: Any, audio_end_ms: Any) -> None:
@@ -126,6 +129,10 @@ class Conversation:
             kept += len(item.audio)
             if kept > MAX_AUDIO_BYTES:
                 item.audio = b""
+
+
+def _weight(item: Item) -> int:
+    return len(item.words or "") + len(str(item.fields))
 
 
 def _unknown(item_id: Any, code: str) -> Refusal:

@@ -29,16 +29,31 @@ def _word(number: int, k: int) -> bytes:
     return bytes((first, low, number >> 5 & 127, middle, high, high + middle + low + 0x11 & 127)) + _TAIL
 
 
+_BLOCK = 128
+_LOW = bytes(range(_BLOCK))
+
+
 @lru_cache(maxsize=4)
-def _template(words: int) -> bytes:
-    return b"".join(_word(0, k) for k in range(words))
+def _template(blocks: int) -> bytes:
+    """The words of item 0, in blocks of 128 that differ only in three columns."""
+    block = bytearray(b"".join(_word(0, k) for k in range(_BLOCK)))
+    made = []
+    for index in range(blocks):
+        middle, high = index & 127, index >> 7 & 127
+        first = middle + high + 0x11 & 127
+        block[3::WORD] = bytes((middle,)) * _BLOCK
+        block[4::WORD] = bytes((high,)) * _BLOCK
+        block[5::WORD] = (_LOW + _LOW)[first : first + _BLOCK]
+        made.append(bytes(block))
+    return b"".join(made)
 
 
 def counter(number: int, size: int) -> bytes:
     """The first `size` bytes of the pattern of audio item `number` (1, 2, 3 ...)."""
     words = -(-size // WORD)
     # Templates in powers of two: many lengths share one.
-    data = bytearray(_template(1 << max(0, words - 1).bit_length())[: words * WORD])
+    blocks = -(-words // _BLOCK)
+    data = bytearray(_template(1 << max(0, blocks - 1).bit_length())[: words * WORD])
     data[0::WORD] = data[0::WORD].translate(bytes(first ^ number & 31 for first in range(256)))
     data[2::WORD] = bytes((number >> 5 & 127,)) * words
     return bytes(data[:size])

@@ -75,6 +75,8 @@ class ScriptRun:
 
     def audio_clock(self, ms: int) -> None:
         """So much audio was appended in all."""
+        if not self._marks:
+            return
         for index, rule in enumerate(self._rules):
             mark = self._marks.get(id(rule))
             if mark is None or ms < mark:
@@ -88,6 +90,8 @@ class ScriptRun:
 
     def pump(self, now: float) -> None:
         """Run all steps that are due."""
+        if not self._strands and not self._new:
+            return
         budget = _STEPS_AT_ONCE
         while budget > 0:
             self._strands.extend(self._new)

@@ -4,7 +4,6 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle
 
 from bridge.agent import client_events, events
@@ -123,7 +122,8 @@ class Session:
         """`session.created`, the first event of a connection."""
         self.now = now
         self._expires = now + self._session_seconds
-        self._answer("session.created", lambda: self.emit(self._session_event("created")))
+        if self._run is None or not self._run.fire("session.created"):
+            self.emit(self._session_event("created"))
         self._pump()
 
     def receive(self, message: str | bytes, now: float) -> Event | None:
@@ -133,7 +133,8 @@ class Session:
         try:
             event = client_events.parse(message)
             kind = client_events.check(event)
-            self._answer(kind, partial(self._acts[kind], event))
+            if self._run is None or not self._run.fire(kind):
+                self._acts[kind](event)
         except Refusal as refusal:
             self.refuse(refusal, client_events.event_id(event))
         self._pump()
@@ -201,11 +202,6 @@ class Session:
         self.emit(events.error(refusal, event_id))
 
     # Client events.
-
-    def _answer(self, trigger: str, act: Callable[[], None]) -> None:
-        """Behave normally, unless a rule of the script takes the place of it."""
-        if self._run is None or not self._run.fire(trigger):
-            act()
 
     def _update(self, event: Event) -> None:
         self.configuration.update(event["session"])
@@ -275,7 +271,8 @@ class Session:
         wanted = automatic and self._acting.respond and (turn_detection is None or turn_detection["create_response"])
         if not wanted or self.answering.active is not None:
             return
-        self._answer("turn", lambda: self._respond_to(Request(None, self.configuration)))
+        if self._run is None or not self._run.fire("turn"):
+            self._respond_to(Request(None, self.configuration))
 
     def _hear(self, item: Item) -> None:
         if self._brain is not None:

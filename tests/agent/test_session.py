@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.agent.client_events import _MEMBERS
+from bridge.agent.client_events import MEMBERS
 from bridge.agent.outbox import Close
 from tests.agent.peer import Peer, of, only, types
 
@@ -98,7 +98,7 @@ _NAMES = ["item", "item_id", "audio", "session", "response", "content_index", "a
 
 
 @given(
-    st.sampled_from(list(_MEMBERS)),
+    st.sampled_from(list(MEMBERS)),
     st.dictionaries(st.sampled_from(["event_id", "response_id", *_NAMES]), _ANY, max_size=4),
 )
 def test_no_event_breaks_the_session(kind: str, members: dict[str, Any]) -> None:
