@@ -77,16 +77,6 @@ def tool_choice(value: Any, path: str) -> Any:
     return checks.by_type({"function": function, "mcp": mcp})(value, path)
 
 
-def metadata(value: Any, path: str) -> dict[str, str]:
-    pairs = checks.mapping(value, path)
-    if len(pairs) > 16:
-        raise wrong_value(path, "at most 16 pairs")
-    for key, entry in pairs.items():
-        checks.text_up_to(64)(key, path)
-        checks.text_up_to(512)(entry, f"{path}.{key}")
-    return pairs
-
-
 def _transcription(value: Any, path: str) -> dict[str, Any]:
     given: dict[str, Any] = checks.record(
         {

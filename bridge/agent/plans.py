@@ -13,6 +13,18 @@ from bridge.agent.events import Event
 from bridge.agent.formats import AudioFormat
 from bridge.agent.identifiers import Identifiers
 from bridge.agent.items import Item
+from bridge.agent.refusal import wrong_value
+
+
+def _metadata(value: Any, path: str) -> dict[str, str]:
+    pairs = checks.mapping(value, path)
+    if len(pairs) > 16:
+        raise wrong_value(path, "at most 16 pairs")
+    for key, entry in pairs.items():
+        checks.text_up_to(64)(key, path)
+        checks.text_up_to(512)(entry, f"{path}.{key}")
+    return pairs
+
 
 _REQUEST = checks.record(
     {
@@ -21,7 +33,7 @@ _REQUEST = checks.record(
         "audio": checks.record({"output": checks.record({"format": settings.audio_format, "voice": settings.voice})}),
         "conversation": checks.one_of("auto", "none"),
         "input": checks.list_of(checks.mapping),
-        "metadata": checks.nullable(settings.metadata),
+        "metadata": checks.nullable(_metadata),
         "tools": settings.tools,
         "tool_choice": settings.tool_choice,
         "parallel_tool_calls": checks.boolean,

@@ -81,11 +81,10 @@ class Session:
         self._idle_at: float | None = None
         self._silent = False
         self._late: list[_Late] = []
-        thinking = script is None or script.brain
-        if script is not None and script.speed is not None:
-            speed = script.speed
+        self._script = Script(brain=True) if script is None else script
+        speed = speed if self._script.speed is None else self._script.speed
         self.stage = Stage(self.conversation, self.configuration, self.ids, self._chance, speed, keep_spoken=journal)
-        self._brain = (brain or Brain()) if thinking else None
+        self._brain = (brain or Brain()) if self._script.brain else None
         self.answering = Answering(
             self.stage, self._brain, self._chance, self.emit, self.work.append, self._response_done
         )
@@ -96,25 +95,12 @@ class Session:
             self.emit,
             on_started=self._speech_started,
             on_turn=self._turn,
-            detect=script is None or script.vad,
+            detect=self._script.vad,
         )
-        self._script = script
         self._acting = Acting(self)
-        self._run = None if script is None else ScriptRun(script, self._acting, seed)
-        self._transcripts = cycle(script.heard) if script is not None and script.heard else None
-        self._acts: dict[str, Callable[[Event], None]] = {
-            "session.update": self._update,
-            "input_audio_buffer.append": self._append,
-            "input_audio_buffer.commit": self._commit,
-            "input_audio_buffer.clear": self._clear,
-            "conversation.item.create": self._create_item,
-            "conversation.item.retrieve": self._retrieve,
-            "conversation.item.truncate": self._truncate,
-            "conversation.item.delete": self._delete,
-            "response.create": self._create_response,
-            "response.cancel": self._cancel,
-            "output_audio_buffer.clear": self._clear_output,
-        }
+        self._run = ScriptRun(self._script, self._acting, seed)
+        self._transcripts = cycle(self._script.heard) if self._script.heard else None
+        self._acts = self._client_events()
 
     # The face.
 
@@ -122,7 +108,7 @@ class Session:
         """`session.created`, the first event of a connection."""
         self.now = now
         self._expires = now + self._session_seconds
-        if self._run is None or not self._run.fire("session.created"):
+        if not self._run.fire("session.created"):
             self.emit(self._session_event("created"))
         self._pump()
 
@@ -133,7 +119,7 @@ class Session:
         try:
             event = client_events.parse(message)
             kind = client_events.check(event)
-            if self._run is None or not self._run.fire(kind):
+            if not self._run.fire(kind):
                 self._acts[kind](event)
         except Refusal as refusal:
             self.refuse(refusal, client_events.event_id(event))
@@ -161,7 +147,7 @@ class Session:
             self._expires,
             self._idle_at,
             self.answering.deadline(),
-            self._run.deadline() if self._run is not None else None,
+            self._run.deadline(),
             *(late.due for late in self._late),
         ]
         return min(time for time in times if time is not None)
@@ -194,7 +180,7 @@ class Session:
         if kind in events.PADDED:
             made["obfuscation"] = self.ids.letters(max(1, 16 - len(event["delta"])))
         self.outbox.append(made)
-        if self._run is not None and kind != "session.created":
+        if kind != "session.created":
             self._run.fire(kind)
 
     def refuse(self, refusal: Refusal, event_id: str | None = None) -> None:
@@ -202,6 +188,21 @@ class Session:
         self.emit(events.error(refusal, event_id))
 
     # Client events.
+
+    def _client_events(self) -> dict[str, Callable[[Event], None]]:
+        return {
+            "session.update": self._update,
+            "input_audio_buffer.append": self._append,
+            "input_audio_buffer.commit": self._commit,
+            "input_audio_buffer.clear": self._clear,
+            "conversation.item.create": self._create_item,
+            "conversation.item.retrieve": self._retrieve,
+            "conversation.item.truncate": self._truncate,
+            "conversation.item.delete": self._delete,
+            "response.create": self._create_response,
+            "response.cancel": self._cancel,
+            "output_audio_buffer.clear": self._clear_output,
+        }
 
     def _update(self, event: Event) -> None:
         self.configuration.update(event["session"])
@@ -215,8 +216,7 @@ class Session:
         if self.input_audio is not None:
             self.input_audio += audio
         self.listening.append(audio)
-        if self._run is not None:
-            self._run.audio_clock(self.listening.buffer.end_ms)
+        self._run.audio_clock(self.listening.buffer.end_ms)
 
     def _commit(self, _event: Event) -> None:
         self.listening.commit()
@@ -271,14 +271,13 @@ class Session:
         wanted = automatic and self._acting.respond and (turn_detection is None or turn_detection["create_response"])
         if not wanted or self.answering.active is not None:
             return
-        if self._run is None or not self._run.fire("turn"):
+        if not self._run.fire("turn"):
             self._respond_to(Request(None, self.configuration))
 
     def _hear(self, item: Item) -> None:
         if self._brain is not None:
             self._listen(item)
         elif self._transcripts is not None and self.configuration.transcription is not None:
-            assert self._script is not None and self._run is not None
             delay = self._run.ms(self._script.heard_ms) / 1000
             self._late.append(_Late(self.now + delay, item, next(self._transcripts)))
 
@@ -298,9 +297,8 @@ class Session:
     # Responses.
 
     def _respond_to(self, request: Request) -> None:
-        plan = None
-        if self._run is not None and self._script is not None and self._script.answer is not None:
-            plan = self._run.plan(self._script.answer)
+        scripted = self._script.answer
+        plan = None if scripted is None else self._run.plan(scripted)
         response = self.answering.begin(request, self.now, plan)
         self._idle_at = None
         if plan is None and not self._waits_for_ears(response):
@@ -321,5 +319,4 @@ class Session:
         return events.session(kind, self.configuration.wire(lie))
 
     def _pump(self) -> None:
-        if self._run is not None:
-            self._run.pump(self.now)
+        self._run.pump(self.now)
