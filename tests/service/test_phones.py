@@ -84,6 +84,17 @@ async def test_the_agents_sentence_is_heard_without_gap_repeat_or_loss(tmp_path:
     assert marked == sorted({0, first_word})
 
 
+async def test_a_server_that_forgets_to_end_an_item_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    item = "{audio_ms: 300}"
+    script = f"vad: false\nanswer: {{items: [{item}, {item}], skip: [response.output_audio.done]}}"
+    async with bench(tmp_path, script, agent={"greeting": "Begin."}) as (service, _), RawPhone() as phone:
+        await phone.invite("127.0.0.1", service.sip_port)
+        await phone.wire.play(frames(silence(2)))
+        await phone.bye()
+    heard = phone.wire.heard()
+    assert counter(1, 2400) in heard and counter(2, 2400) in heard
+
+
 async def test_a_session_of_the_other_law_is_translated_by_table(tmp_path: Path) -> None:
     said = speech_like(1)
     async with bench(tmp_path, "vad: false", agent={"law": "pcmu"}) as (service, server):

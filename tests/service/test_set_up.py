@@ -156,12 +156,13 @@ rules:
       - speech_started: {}
       - delay_ms: 200
       - speech_stopped: {respond: false}
+      - response: {items: [{audio_ms: 300}]}
 """
     agent = {"greeting": "Begin.", "tools": ["hang_up"]}
     async with bench(tmp_path, script, agent=agent) as (service, server), RawPhone() as phone:
         await phone.invite("127.0.0.1", service.sip_port)
-        await service.until("sipbridge_barge_ins_total", 1)
-        await phone.wire.play(frames(silence(1)))
+        await service.until('sipbridge_responses_total{status="completed"}', 2)
+        await phone.wire.play(frames(silence(1.2)))
         assert not phone.ended.is_set()
         results = [e["item"] for _, e in server.sessions[0].received if e["type"] == "conversation.item.create"]
         assert results[0]["type"] == "function_call_output", "the tool call was answered all the same"
