@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from bridge.call import Call
 from bridge.config import Config
 from bridge.legs.leg import LegRefused
 from bridge.legs.sip import SipLeg
+from bridge.logs import LogBudget
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
@@ -35,6 +37,10 @@ log = structlog.get_logger("sipbridge.app")
 
 GOODBYE_S = 5.0
 """How long the last BYEs may take at the very end."""
+
+
+REFUSALS_LOGGED_PER_S = 10
+CALL_ID_LOGGED = 128
 
 
 class StartFailed(Exception):
@@ -70,6 +76,7 @@ class App:
         self._environ = environ
         self._watch = watch
         level = config.log.level
+        self._refusal_log = LogBudget(REFUSALS_LOGGED_PER_S)
         self._builtin = BuiltinAgent("warning" if level == "info" else level)  # the call's own lines say it all
         self._web = WebServer(self, self.meters.registry)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,9 +88,12 @@ class App:
         """Begin to take calls. Raises StartFailed or BuiltinAgentFailed."""
         await self._build_profiles()
         self._warn()
-        await self._bind("sip.listen", self.user_agent.start())
+        listen = ", ".join(
+            f"{address.transport}://{address.host}:{address.port}" for address in self._listen_addresses()
+        )
+        await self._bind("sip.listen", listen, self.user_agent.start())
         host, port = self.config.http.address
-        self.http_port = await self._bind("http.listen", self._web.start(host, port))
+        self.http_port = await self._bind("http.listen", self.config.http.listen, self._web.start(host, port))
         self._started = True
         sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
         log.info("service.ready", version=__version__, sip=sip, http=f"{host}:{self.http_port}")
@@ -147,6 +157,8 @@ class App:
         for name, trunk in self.config.trunks.items():
             if trunk.register_ is not None:
                 log.warning("trunk.not_registered", trunk=name, advice="this version does not register: route by IP")
+        if not self._listen_addresses():
+            raise StartFailed("sip.listen: this version answers UDP only: add udp://0.0.0.0:5060")
         if self.admission.peers.open:
             log.warning("sip.open", advice="everybody may call: name your PBX's networks in trunks.<name>.peers")
 
@@ -157,11 +169,16 @@ class App:
             if endpoint.transport == "udp"
         ]
 
-    async def _bind(self, key: str, starting: Awaitable[_T]) -> _T:
+    async def _bind(self, key: str, where: str, starting: Awaitable[_T]) -> _T:
         try:
             return await starting
         except OSError as error:
-            raise StartFailed(f"{key}: {error.strerror or error}: is another service on this port?") from error
+            hint = {
+                errno.EADDRINUSE: "another service has this port; is sipbridge already running?",
+                errno.EADDRNOTAVAIL: "this machine does not have this address",
+                errno.EACCES: "a port below 1024 needs root or CAP_NET_BIND_SERVICE",
+            }.get(error.errno or 0, error.strerror or str(error))
+            raise StartFailed(f"{key}: {where}: {hint}") from error
 
     # Calls
 
@@ -184,7 +201,11 @@ class App:
 
     def _refuse(self, invitation: Invitation, status: int, word: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         self.sums.totals.add("refusals", label=word)
-        log.info("call.refused", call=invitation.id, status=status, reason=word, source=invitation.source[0])
+        unlogged = self._refusal_log.take(time.monotonic())
+        if unlogged is not None:
+            more = {"unlogged": unlogged} if unlogged else {}
+            source = invitation.source[0]
+            log.info("call.refused", call=_short(invitation.id), status=status, reason=word, source=source, **more)
         invitation.reject(status, headers=headers)
 
     def _begin(self, leg: SipLeg, profile: Profile, trunk: str) -> None:
@@ -205,7 +226,7 @@ class App:
 
     async def _run(self, call: Call) -> None:
         leg = call.leg
-        with structlog.contextvars.bound_contextvars(call=leg.call_id):
+        with structlog.contextvars.bound_contextvars(call=_short(leg.call_id)):
             number = {"caller": leg.caller, "called": leg.dialled} if self.config.log.callers else {}
             log.info("call.began", agent=call.profile.name, law=leg.law.name, **number)
             try:
@@ -239,3 +260,8 @@ class App:
 
     def _on_pacer_fault(self, handle: object, error: BaseException) -> None:
         log.error("pacer.fault", error=repr(error))
+
+
+def _short(call_id: str) -> str:
+    """A Call-ID as it stands in the log: the peer chose it, and may have chosen 20 kB."""
+    return call_id if len(call_id) <= CALL_ID_LOGGED else f"{call_id[:CALL_ID_LOGGED]}..."

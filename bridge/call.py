@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from bridge.legs.leg import Leg
 from bridge.profile import Profile
 from bridge.realtime import events as ev
 from bridge.realtime.conversation import DELETED
-from bridge.realtime.faults import ADVICE, FATAL_CODES
+from bridge.realtime.faults import ADVICE, CLOSE_ADVICE, FATAL_CODES
 from bridge.realtime.session import SessionFailed
 from bridge.realtime.tools import HANG_UP
 from bridge.records import CallRecord, Counts, EndReason
@@ -30,6 +31,10 @@ log = structlog.get_logger("sipbridge.call")
 RETRY_AFTER_S = 5
 FAREWELL_S = 0.3
 """Silence between the last word and the BYE: the far end still plays what its jitter buffer holds."""
+KNOWN_ERRORS = 32
+"""Error codes of one call that are counted apart."""
+LOGGED_ERRORS = 20
+"""Errors of one call that are logged as warnings; more are only counted."""
 _LEG_REASONS = {
     "cancelled": EndReason.CALLER_CANCELLED,
     "bye": EndReason.CALLER_HUNG_UP,
@@ -145,7 +150,7 @@ class Call:
         for timer in (self._limit, self._hanging_up):
             if timer is not None:
                 timer.cancel()
-        self.leg.close()
+        self.leg.close(self._end.result()[0])
         await self.session.close()
         if reader is not None:
             await reader
@@ -174,8 +179,8 @@ class Call:
                 self._on_tool_call(event)
             case ev.SessionError():
                 self._on_session_error(event)
-            case ev.Lost(code, reason):
-                self.end(EndReason.SESSION_LOST, f"{code} {reason}".strip())
+            case ev.Lost():
+                self._on_lost(event)
 
     def _play(self, delta: ev.AudioDelta) -> None:
         if self._speech_ended_at is not None:
@@ -213,13 +218,20 @@ class Call:
         self._hang_up_when_heard()
 
     def _on_session_error(self, error: ev.SessionError) -> None:
-        self.counts.session_errors[error.code] = self.counts.session_errors.get(error.code, 0) + 1
-        if error.harmless:
-            log.debug("session.error", code=error.code, message=error.message)
-            return
-        log.warning("session.error", code=error.code, message=error.message, fatal=error.fatal)
+        errors = self.counts.session_errors
+        if error.code not in errors and len(errors) >= KNOWN_ERRORS:
+            error = replace(error, code="other")
+        errors[error.code] = errors.get(error.code, 0) + 1
+        quiet = not error.fatal and (error.harmless or sum(errors.values()) > LOGGED_ERRORS)
+        tell = log.debug if quiet else log.warning
+        tell("session.error", code=error.code, message=error.message, fatal=error.fatal)
         if error.fatal:
             self.end(EndReason.SESSION_FAILED, error.code)
+
+    def _on_lost(self, lost: ev.Lost) -> None:
+        if not self._end.done():
+            log.warning("session.lost", code=lost.code, reason=lost.reason, advice=CLOSE_ADVICE.get(lost.code))
+        self.end(EndReason.SESSION_LOST, f"{lost.code} {lost.reason}".strip())
 
     # Tools
 

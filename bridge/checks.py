@@ -18,15 +18,15 @@ from bridge.profile import Profile
 from bridge.realtime.faults import ADVICE
 from bridge.realtime.session import SessionFailed
 
-SHOWN = {True: "ok  ", False: "FAIL"}
+SHOWN = {True: "ok  ", False: "FAIL", None: "warn"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was tried, whether it is well, and what was seen or should be done."""
+    """One line: what was tried, whether it is well (None: it works, but look at it), and what was seen or is to do."""
 
     what: str
-    well: bool
+    well: bool | None
     words: str
 
 
@@ -34,7 +34,7 @@ async def run_checks(config: Config) -> bool:
     """Try everything and print it; whether all is well."""
     all_well = True
     async for finding in _findings(config):
-        all_well &= finding.well
+        all_well &= finding.well is not False
         typer.echo(f"{SHOWN[finding.well]}  {finding.what}: {finding.words}")
     typer.echo(
         "all is well: start it with `sipbridge serve`" if all_well else "mend the lines marked FAIL, then check again"
@@ -55,7 +55,7 @@ def _listeners(config: Config) -> list[Finding]:
     for endpoint in config.sip.endpoints():
         what = f"sip {endpoint.transport}://{endpoint.host}:{endpoint.port}"
         if endpoint.transport != "udp":
-            found.append(Finding(what, True, "left out: this version answers UDP only"))
+            found.append(Finding(what, None, "left out: this version answers UDP only"))
             continue
         found.append(_bindable(what, socket.SOCK_DGRAM, endpoint.host, endpoint.port))
     host, port = config.http.address
@@ -102,12 +102,12 @@ def _address(config: Config) -> Finding:
 
 def _trunks(config: Config) -> list[Finding]:
     found = [
-        Finding(f"trunk {name}", True, "register is left out: this version does not register; let the peer send by IP")
+        Finding(f"trunk {name}", None, "register is left out: this version does not register; let the peer send by IP")
         for name, trunk in config.trunks.items()
         if trunk.register_
     ]
     if not any(trunk.peers for trunk in config.trunks.values()):
-        found.append(Finding("trunks", True, "everybody may call: name your PBX's networks in trunks.<name>.peers"))
+        found.append(Finding("trunks", None, "everybody may call: name your PBX's networks in trunks.<name>.peers"))
     return found
 
 
@@ -140,4 +140,5 @@ async def _round_trip(profile: Profile, timeout_s: float) -> Finding:
     finally:
         await session.close()
     took = asyncio.get_running_loop().time() - began
-    return Finding(what, True, f"session of {ready.model} in {took * 1000:.0f} ms, G.711 both ways")
+    model = "the built-in agent" if profile.is_builtin else ready.model
+    return Finding(what, True, f"session of {model} in {took * 1000:.0f} ms, G.711 both ways")

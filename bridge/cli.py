@@ -124,6 +124,8 @@ def agent(
     attached: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
 ) -> None:
     """Run the built-in agent alone: a Realtime server that answers offline."""
+    import secrets
+
     from bridge.agent.script import Script, ScriptError
     from bridge.agent.server import run
     from bridge.agent.voice import ExtraMissing
@@ -136,7 +138,8 @@ def agent(
     logs.set_up(Log.model_validate({"level": log_level}))
     try:
         scripted = Script.load(script) if script else None
-        _run(_until_stopped(run(host, int(port), scripted, ready=_say_ready), attached))
+        seed = 0 if scripted else secrets.randbits(31)  # a script repeats itself, ids included
+        _run(_until_stopped(run(host, int(port), scripted, ready=_say_ready, seed=seed), attached))
     except (ScriptError, ExtraMissing, OSError) as error:
         _fail(f"the agent cannot start: {error}")
 
@@ -196,7 +199,7 @@ def call(
     wav: Annotated[list[Path] | None, typer.Option(help="A WAV file to speak, after the sentences.")] = None,
     digits: Annotated[str, typer.Option(help="Keys to press after speaking.")] = "",
     keep: Annotated[Path | None, typer.Option(help="Keep what is heard as a WAV file.")] = None,
-    seconds: Annotated[float, typer.Option(help="Hang up after so long.")] = 30,
+    seconds: Annotated[float, typer.Option(help="Hang up after so long.", min=1)] = 30,
     law: Annotated[str, typer.Option(help="pcmu or pcma.")] = "pcmu",
     interrupt_after: Annotated[
         float | None, typer.Option(help="Speak each further sentence so many seconds into the answer.")
@@ -205,10 +208,13 @@ def call(
     """A test phone: dial, speak, listen, and show the talk live."""
     from bridge.audio.g711 import Law
     from bridge.lines import PhoneError
+    from bridge.media.dtmf import DIGITS
 
     logs.set_up(Config().log)
     if law.upper() not in Law.__members__:
         _fail(f"--law {law}: use pcmu or pcma")
+    if not set(digits.upper()) <= set(DIGITS):
+        _fail(f"--digits {digits}: telephone keys are {DIGITS}")
     placing = _place(uri, say or [], wav or [], digits, keep, seconds, Law[law.upper()], interrupt_after)
     try:
         answered = _run(placing)
@@ -231,11 +237,15 @@ async def _place(
     from bridge.phone import Phone
     from bridge.tape import Tape
 
+    tape = Tape(keep) if keep else None
     lines = await synthesized(say) + [recorded(path) for path in wav]
     lines[1:] = [replace(line, interrupt_after_s=interrupt_after) for line in lines[1:]]
-    tape = Tape(keep) if keep else None
+    stop = asyncio.Event()
+    _on_signals(stop, stop)
     try:
-        return await Phone(law=law, tell=typer.echo, tape=tape).call(uri, lines, digits=digits, seconds=seconds)
+        return await Phone(law=law, tell=typer.echo, tape=tape).call(
+            uri, lines, digits=digits, seconds=seconds, stop=stop
+        )
     finally:
         if tape is not None:
             tape.close()

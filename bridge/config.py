@@ -11,7 +11,16 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 Json = dict[str, Any]
 
@@ -20,6 +29,14 @@ OPENAI_URL = "wss://api.openai.com/v1/realtime"
 BUILT_IN_TOOLS = ("hang_up", "transfer")
 _LATER_PROVIDERS = ("azure", "live", "gemini", "elevenlabs")
 _LISTEN = re.compile(r"(?P<scheme>udp|tcp|tls)://(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]]+)(?::(?P<port>\d{1,5}))?/?$")
+
+
+class Misplaced(ValueError):
+    """A fault that only the whole configuration shows, with the place it stands at."""
+
+    def __init__(self, place: tuple[str | int, ...], words: str) -> None:
+        super().__init__(words)
+        self.place = place
 
 
 class Section(BaseModel):
@@ -35,6 +52,11 @@ class Endpoint(BaseModel):
     transport: str
     host: str
     port: int
+
+
+def _as_list(value: Any) -> Any:
+    """One value, or several with commas between, where a list is meant: the environment has only text."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 def _endpoint(text: str) -> str:
@@ -67,23 +89,31 @@ def _ports(text: str) -> str:
     if not (dash and first.strip().isdigit() and last.strip().isdigit()):
         raise ValueError("write a range as 20000-20999")
     if not 1024 <= int(first) < int(last) <= 65535:
-        raise ValueError("the range must lie within 1024-65535 and begin with the lower port")
+        raise ValueError("the range must lie within 1024-65535 and hold two ports or more, the lower one first")
     return text
 
 
 class Sip(Section):
     """Where calls come in."""
 
-    listen: tuple[Annotated[str, AfterValidator(_endpoint)], ...] = ("udp://0.0.0.0:5060",)
+    listen: Annotated[
+        tuple[Annotated[str, AfterValidator(_endpoint)], ...], BeforeValidator(_as_list), Field(min_length=1)
+    ] = ("udp://0.0.0.0:5060",)
     advertise: str = "auto"
     """The address in Contact, Via and SDP: an IP address, or `auto` to find the one that faces each peer."""
 
     @field_validator("advertise")
     @classmethod
-    def _no_wildcard(cls, value: str) -> str:
-        if value in ("0.0.0.0", "::", "[::]", ""):
+    def _reachable(cls, value: str) -> str:
+        if value == "auto":
+            return value
+        try:
+            address = ipaddress.ip_address(value.strip("[]"))
+        except ValueError:
+            raise ValueError("write an IP address, or auto") from None
+        if address.is_unspecified:
             raise ValueError("peers cannot send to this address: write the one they reach, or auto")
-        return value
+        return str(address)
 
     def endpoints(self) -> list[Endpoint]:
         """The listen addresses, taken apart."""
@@ -109,7 +139,7 @@ class Register(Section):
 class Trunk(Section):
     """A peer that sends us calls."""
 
-    peers: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    peers: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_as_list)] = ()
     """Networks this trunk's calls come from."""
     register_: Register | None = Field(default=None, alias="register")
 
@@ -193,7 +223,7 @@ class Agent(Section):
     tools: tuple[str | Json, ...] = ()
     tool_choice: str | Json | None = None
     parallel_tool_calls: bool | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, le=4096)] | Literal["inf"] | None = None
+    max_output_tokens: int | str | None = None
     reasoning_effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
     truncation: str | Json | None = None
     far_end_delay_ms: int = Field(default=0, ge=0, le=1000)
@@ -212,6 +242,13 @@ class Agent(Section):
         if value in _LATER_PROVIDERS:
             raise ValueError("not in this version: use openai, builtin, or the ws:// URL of a compatible server")
         raise ValueError("use openai, builtin, or the ws:// URL of a compatible server")
+
+    @field_validator("max_output_tokens")
+    @classmethod
+    def _tokens(cls, value: int | str | None) -> int | str | None:
+        if value is None or value == "inf" or (isinstance(value, int) and 1 <= value <= 4096):
+            return value
+        raise ValueError("use a number from 1 to 4096, or inf")
 
     @field_validator("turn_detection", mode="before")
     @classmethod
@@ -304,9 +341,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _routes_lead_to_agents(self) -> Config:
         if not self.agents:
-            raise ValueError("agents: at least one agent must answer")
-        for route in self.routes:
+            raise Misplaced(("agents",), "at least one agent must answer")
+        for number, route in enumerate(self.routes):
             if route.agent not in self.agents:
                 known = ", ".join(sorted(self.agents))
-                raise ValueError(f"routes: there is no agent {route.agent!r}; there are: {known}")
+                raise Misplaced(("routes", number, "agent"), f"there is no agent {route.agent!r}; there are: {known}")
         return self

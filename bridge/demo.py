@@ -65,11 +65,11 @@ def _config(port: int) -> Config:
 
 async def _call(target: str, keep: Path) -> bool:
     try:
+        tape = Tape(keep, stereo=True)
         question, interruption, farewell = await synthesized([QUESTION, INTERRUPTION, FAREWELL])
     except PhoneError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    tape = Tape(keep, stereo=True)
     lines = [question, replace(interruption, interrupt_after_s=INTERRUPT_AFTER_S), farewell]
     try:
         return await Phone(tell=typer.echo, tape=tape).call(target, lines, seconds=LONGEST_S)

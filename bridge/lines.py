@@ -12,11 +12,9 @@ from bridge.agent.voice import ExtraMissing, Voice
 from bridge.audio import wav
 from bridge.audio.g711 import Law, decode
 from bridge.audio.resample import Resampler
-from bridge.tape import RATE
+from bridge.tape import RATE, PhoneError
 
-
-class PhoneError(Exception):
-    """The test call cannot be placed; the text says why."""
+__all__ = ["Line", "PhoneError", "recorded", "synthesized"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,29 @@ from bridge.config import Log
 _SECRET = re.compile(r"(?:^|_)(?:key|password|authorization|token|secret)$", re.IGNORECASE)
 
 
+_hidden: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Never show this text in any line, whoever says it: services repeat keys in their errors."""
+    if secret:
+        _hidden.add(secret)
+
+
+def shown(words: str) -> str:
+    """Words of others, without our secrets."""
+    for secret in _hidden:
+        words = words.replace(secret, "(hidden)")
+    return words
+
+
 def redact(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Hide the value of any field whose name says that it is a secret."""
-    for name in event:
+    """Hide the value of any field whose name says that it is a secret, and known secrets in any other."""
+    for name, value in event.items():
         if _SECRET.search(name):
             event[name] = "(hidden)"
+        elif isinstance(value, str):
+            event[name] = shown(value)
     return event
 
 
@@ -41,8 +59,9 @@ def set_up(settings: Log) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *shared[:-1],
             structlog.processors.format_exc_info,
+            redact,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -59,3 +78,24 @@ def set_up(settings: Log) -> None:
     root.handlers[:] = [to_stderr]
     root.setLevel(logging.WARNING)
     logging.getLogger("sipbridge").setLevel(settings.level.upper())
+
+
+class LogBudget:
+    """At most so many lines a second of one kind: a flood must not fill the disk, nor hold up the calls."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._second = 0
+        self._logged = 0
+        self._unlogged = 0
+
+    def take(self, now: float) -> int | None:
+        """How many lines were left out before this one; None: this one is left out too. `now` in seconds."""
+        if int(now) != self._second:
+            self._second, self._logged = int(now), 0
+        if self._logged >= self._per_second:
+            self._unlogged += 1
+            return None
+        self._logged += 1
+        unlogged, self._unlogged = self._unlogged, 0
+        return unlogged

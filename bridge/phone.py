@@ -9,6 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from bridge.audio.g711 import Law, decode, encode
 from bridge.audio.level import rms
@@ -92,13 +93,21 @@ class Phone:
         self._over = asyncio.Event()
         self._drained = asyncio.Event()
 
-    async def call(self, target: str, lines: Sequence[Line], *, digits: str = "", seconds: float) -> bool:
-        """The whole call; whether it was answered. Raises PhoneError when it cannot be placed."""
+    async def call(
+        self,
+        target: str,
+        lines: Sequence[Line],
+        *,
+        digits: str = "",
+        seconds: float,
+        stop: asyncio.Event | None = None,
+    ) -> bool:
+        """The whole call; whether it was answered. `stop` hangs up. Raises PhoneError when it cannot be placed."""
         agent = UserAgent(listen=[ListenAddress("udp", "0.0.0.0", 0)], on_invite=lambda invitation: None)
         await agent.start()
         try:
             going = self._dial(agent, target)
-            await self._until_over(self._converse(lines, digits), seconds)
+            await self._until_over(self._converse(lines, digits), seconds, stop or asyncio.Event())
             await self._hang_up(going)
         except (SipError, NoPort, OSError) as error:
             raise PhoneError(f"{target}: {error}: write it as sip:600@127.0.0.1:5060") from error
@@ -110,7 +119,11 @@ class Phone:
         return self.answered
 
     def _dial(self, agent: UserAgent, target: str) -> OutgoingCall:
-        self._host = Uri.parse(target).host
+        uri = Uri.parse(target)
+        transport = uri.parameter("transport") or "udp"
+        if transport.lower() != "udp":
+            raise PhoneError(f"{target}: this version calls over UDP only, not {transport}")
+        self._host = uri.host
         self._socket = PortPool(*RTP_PORTS).open("0.0.0.0")
         laws = sorted(Law, key=lambda law: law is not self._law)
         self._offer = offer_answer.offer(
@@ -127,15 +140,16 @@ class Phone:
         going.on_ended = self._on_ended
         return going
 
-    async def _until_over(self, conversation: Coroutine[None, None, None], seconds: float) -> None:
+    async def _until_over(self, conversation: Coroutine[None, None, None], seconds: float, stop: asyncio.Event) -> None:
         talking = asyncio.create_task(conversation)
-        over = asyncio.create_task(self._over.wait())
-        done, _ = await asyncio.wait({talking, over}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (self._over, stop)]
+        tasks = [talking, *ends]
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             self._say("time is up")
-        for task in (talking, over):
+        for task in tasks:
             task.cancel()
-        await asyncio.wait({talking, over})
+        await asyncio.wait(tasks)
         if talking in done:
             talking.result()
 

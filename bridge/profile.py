@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from bridge.audio.g711 import Law
-from bridge.config import OPENAI_URL, Agent, ServerVad, Transcription
+from bridge.config import OPENAI_URL, Agent, NoiseReduction, Transcription
+from bridge.logs import hide
 from bridge.realtime.events import Event
 from bridge.realtime.openai import OpenAIProtocol
 from bridge.realtime.options import Json, SessionOptions
@@ -34,7 +35,9 @@ class Profile:
         self.url = _session_url(agent, builtin_url)
         self._agent = agent
         self._append_ms = append_ms
-        self._headers = _headers(agent, environ)
+        key = _key(agent, environ)
+        hide(key)
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._tls = ssl.create_default_context() if self.url.startswith("wss:") else None
         defined = [definition(tool) for tool in agent.tools]
         self._tools = tuple(tool for tool in defined if tool is not None)
@@ -43,6 +46,11 @@ class Profile:
     def missing_tools(self) -> list[str]:
         """Configured tools that this version does not have; they are not offered to the model."""
         return [str(tool) for tool in self._agent.tools if definition(tool) is None]
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the built-in agent answers."""
+        return self._agent.provider == "builtin"
 
     @property
     def lacks_key(self) -> bool:
@@ -88,15 +96,11 @@ class Profile:
 
 def _turn_detection(agent: Agent) -> Json | None:
     """The complete object: some servers reset what is left out (reference section 5)."""
-    detection = agent.turn_detection
-    if isinstance(detection, ServerVad):
-        return detection.model_dump()
-    return detection.model_dump() if detection else None
+    return agent.turn_detection.model_dump() if agent.turn_detection else None
 
 
-def _without_none(section: Transcription | object | None) -> Json | None:
-    dump = getattr(section, "model_dump", None)
-    return dict(dump(exclude_none=True, mode="json")) if dump else None
+def _without_none(section: Transcription | NoiseReduction | None) -> Json | None:
+    return section.model_dump(exclude_none=True, mode="json") if section else None
 
 
 def _session_url(agent: Agent, builtin_url: str | None) -> str:
@@ -111,8 +115,7 @@ def _session_url(agent: Agent, builtin_url: str | None) -> str:
     return urlunsplit(parts._replace(query=f"{query}model={quote(agent.model)}"))
 
 
-def _headers(agent: Agent, environ: Mapping[str, str]) -> dict[str, str]:
-    key = agent.key.get_secret_value() if agent.key else None
-    if key is None and agent.provider == "openai":
-        key = environ.get("OPENAI_API_KEY")
-    return {"Authorization": f"Bearer {key}"} if key else {}
+def _key(agent: Agent, environ: Mapping[str, str]) -> str:
+    if agent.key is not None:
+        return agent.key.get_secret_value()
+    return environ.get("OPENAI_API_KEY", "") if agent.provider == "openai" else ""

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bridge.config import Config
+from bridge.config import Config, Misplaced
 
 PREFIX = "BRIDGE_"
 _VARIABLE = re.compile(r"\$\{(\w+(?::-[^}\n]*)?)\}")
@@ -23,6 +23,13 @@ _Place = tuple[str | int, ...]
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text holds one line per fault."""
+
+
+class _Twice(Exception):
+    def __init__(self, line: int, key: str) -> None:
+        super().__init__(line, key)
+        self.line = line
+        self.key = key
 
 
 def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -60,18 +67,25 @@ def _read(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
     if not isinstance(tree, dict) or root is None:
         raise ConfigError(f"{path}:1: write sections such as `sip:` and `agents:`")
     lines: dict[_Place, int] = {}
-    _index(root, (), lines)
+    try:
+        _index(root, (), lines)
+    except _Twice as twice:
+        raise ConfigError(f"{path}:{twice.line}: {twice.key}: stands in the file twice: keep one") from None
     expanded = _expand(tree, (), environ, lambda place: f"{path}:{lines.get(place, 1)}")
     assert isinstance(expanded, dict)
     return expanded, lines
 
 
 def _index(node: yaml.Node, place: _Place, lines: dict[_Place, int]) -> None:
+    """Note the line of every key, and find keys that stand twice: YAML would take the last and say nothing."""
     lines.setdefault(place, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            lines[(*place, str(key.value))] = key.start_mark.line + 1
-            _index(value, (*place, str(key.value)), lines)
+            below = (*place, str(key.value))
+            if below in lines:
+                raise _Twice(key.start_mark.line + 1, _dotted(below))
+            lines[below] = key.start_mark.line + 1
+            _index(value, below, lines)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
             _index(value, (*place, number), lines)
@@ -121,6 +135,9 @@ def _dotted(place: _Place) -> str:
 
 def _explain(fault: dict[str, Any], sources: Mapping[_Place, str], fallback: str) -> str:
     place = tuple(part for part in fault["loc"] if part not in ("server_vad", "semantic_vad"))
+    error = fault.get("ctx", {}).get("error")
+    if isinstance(error, Misplaced):
+        place = error.place
     origin = place
     while origin and origin not in sources:
         origin = origin[:-1]

@@ -9,6 +9,10 @@ from bridge.audio.wav import WavWriter
 RATE = 8000
 
 
+class PhoneError(Exception):
+    """The test call cannot be placed; the text says why."""
+
+
 class Tape:
     """16-bit PCM at 8000 Hz: what was heard, or with `stereo` left what was said, right what was heard.
 
@@ -16,8 +20,12 @@ class Tape:
     """
 
     def __init__(self, path: Path, *, stereo: bool = False) -> None:
+        """Raises PhoneError when the file cannot be written."""
         self.path = path
-        self._writer = WavWriter(path, RATE, 2 if stereo else 1)
+        try:
+            self._writer = WavWriter(path, RATE, 2 if stereo else 1)
+        except OSError as error:
+            raise PhoneError(f"{path}: cannot be written: {error.strerror}") from error
         self._stereo = stereo
         self._said = bytearray()
         self._heard = bytearray()

@@ -73,7 +73,13 @@ def test_serve_on_a_port_that_is_taken_says_which(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         done = sipbridge("serve", "--config", str(config(tmp_path, "{provider: 'ws://127.0.0.1:9'}", port)))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("sip.listen: ") and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"sip.listen: udp://127.0.0.1:{port}: another service has this port")
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_on_an_address_of_another_machine_says_so(tmp_path: Path) -> None:
+    done = sipbridge("serve", BRIDGE_SIP__LISTEN="udp://192.0.2.1:5060", BRIDGE_AGENTS__A__PROVIDER="ws://127.0.0.1:9/")
+    assert done.returncode == 1 and "this machine does not have this address" in done.stderr
 
 
 async def test_healthcheck_tells_life_from_death(tmp_path: Path) -> None:
@@ -154,6 +160,37 @@ def test_call_to_nothing_says_how_to_write_it(target: str) -> None:
     done = sipbridge("call", target)
     assert done.returncode == 1
     assert "write it as sip:600@127.0.0.1:5060" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--digits", "1x"), "telephone keys are"),
+        (("--keep", "/nowhere/x.wav"), "/nowhere/x.wav: cannot be written"),
+        (("--law", "opus"), "use pcmu or pcma"),
+        (("--seconds", "-1"), "--seconds"),
+        (("--wav", "/nowhere/x.wav"), "/nowhere/x.wav"),
+    ],
+)
+def test_call_refuses_what_it_cannot_do_before_it_dials(arguments: tuple[str, ...], words: str) -> None:
+    done = sipbridge("call", "sip:600@127.0.0.1:9", *arguments)
+    assert done.returncode != 0 and words in done.stderr
+    assert "Traceback" not in done.stderr and "dialling" not in done.stdout
+
+
+def test_call_over_another_transport_is_refused() -> None:
+    done = sipbridge("call", "sip:600@127.0.0.1;transport=tcp")
+    assert done.returncode == 1 and "over UDP only, not tcp" in done.stderr
+
+
+async def test_call_hangs_up_when_it_is_stopped(tmp_path: Path) -> None:
+    async with bench(tmp_path / "service", "vad: false") as (service, _):
+        command = [sys.executable, "-m", "bridge", "call", f"sip:600@127.0.0.1:{service.sip_port}", "--seconds", "60"]
+        with Program(command, tmp_path) as phone:
+            await service.until("sipbridge_rtp_packets_received_total", 10)
+            phone.process.terminate()
+            await service.until('sipbridge_calls_total{reason="caller_hung_up"}', 1)
+            assert await phone.ended(10) == 0
 
 
 def test_the_agent_alone_prints_its_address_and_ends_on_signal(tmp_path: Path) -> None:

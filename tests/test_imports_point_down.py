@@ -16,7 +16,7 @@ MAY_KNOW = {
     "media": {"audio"},
     "realtime": {"audio"},
     "agent": {"audio"},
-    "legs": {"audio", "config", "media", "sip"},
+    "legs": {"audio", "config", "media", "records", "sip"},
     "call": {"audio", "config", "digits", "legs", "profile", "realtime", "records"},
     "web": {"config", "metrics", "records"},
 }

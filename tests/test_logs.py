@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from bridge.logs import redact
+from bridge.logs import LogBudget, hide, redact
 
 PROGRAM = """
 import logging, structlog
@@ -45,3 +45,13 @@ def test_every_field_with_a_secrets_name_is_hidden() -> None:
         "client_secret": "(hidden)",
         "call": "d",
     }
+
+
+def test_a_known_secret_is_hidden_whoever_says_it() -> None:
+    hide("sk-known")
+    assert redact(None, "", {"event": "x", "detail": "Incorrect key sk-known."})["detail"] == "Incorrect key (hidden)."
+
+
+def test_a_flood_of_lines_is_told_as_a_number() -> None:
+    budget = LogBudget(2)
+    assert [budget.take(now) for now in (5.0, 5.1, 5.2, 5.9, 6.0, 6.1)] == [0, 0, None, None, 2, 0]

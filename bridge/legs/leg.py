@@ -8,6 +8,7 @@ from typing import Protocol
 from bridge.audio.g711 import Law
 from bridge.media.playout import Heard
 from bridge.media.stats import MediaStats
+from bridge.records import EndReason
 
 
 class LegRefused(Exception):
@@ -47,8 +48,8 @@ class Leg(Protocol):
     def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Refuse the call."""
 
-    def close(self) -> None:
-        """End the dialog in whatever way its state asks for, and free the port. Idempotent."""
+    def close(self, reason: EndReason) -> None:
+        """End the dialog in whatever way its state asks for, saying why, and free the port. Idempotent."""
 
     def play(self, item_id: str, audio: bytes) -> bool:
         """Queue an item's audio (caller's law). False: refused, the queue is full or the item was flushed."""

@@ -15,6 +15,7 @@ from bridge.media.playout import Heard
 from bridge.media.ports import NoPort, PortPool
 from bridge.media.stats import MediaStats
 from bridge.media.stream import Direction, MediaStream
+from bridge.records import EndReason
 from bridge.sip import offer_answer
 from bridge.sip.errors import SipError
 from bridge.sip.invitation import Invitation
@@ -22,6 +23,15 @@ from bridge.sip.offer_answer import Negotiated
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.ua import UserAgent
 
+_CAUSES = {
+    EndReason.SESSION_FAILED: 503,
+    EndReason.SESSION_LOST: 503,
+    EndReason.SHUTDOWN: 503,
+    EndReason.RTP_TIMEOUT: 408,
+    EndReason.NO_COMMON_CODEC: 488,
+    EndReason.INTERNAL_ERROR: 500,
+}
+"""The SIP status that says the same as a reason, for the Reason header (RFC 3326); 200 for the normal ends."""
 PAYLOAD_TYPES = (Law.PCMU.payload_type, Law.PCMA.payload_type)
 
 
@@ -86,19 +96,25 @@ class SipLeg:
         self._invitation.ring()
 
     def answer(self) -> None:
-        """200 OK with our description; RTP flows at once when the caller's is known."""
+        """200 OK with our description; RTP flows when the caller's is known and he has shown that he is there.
+
+        One INVITE with a forged description must not aim a stream of ours at a third party: nothing leaves before the
+        ACK or the caller's first packet.
+        """
         self._invitation.answer(bytes(self._ours))
         if self.stream is not None:
+            self.stream.permitted = False
             self._connect(self.stream)
 
     def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         """A final answer that is not 200."""
         self._invitation.reject(status, headers=headers)
 
-    def close(self) -> None:
+    def close(self, reason: EndReason) -> None:
         """BYE, or a final answer when there was none yet; the port goes back. Idempotent."""
         self.on_ended = _nothing
-        self._invitation.hang_up()
+        cause = _CAUSES.get(reason, 200)
+        self._invitation.hang_up([("Reason", f'SIP;cause={cause};text="{reason.value}"')])
         if self.stream is not None:
             self._stats = self.stream.stats
             self.stream.close()
@@ -207,6 +223,7 @@ class SipLeg:
     def _on_confirmed(self, answer: SessionDescription | None) -> None:
         """The ACK; after a delayed offer it brings the caller's answer, and only now is the codec known."""
         if self.stream is not None:
+            self.stream.permit()
             return
         if answer is None:
             self.on_ended("no_common_codec", "the ACK brought no session description")

@@ -1,8 +1,10 @@
 """Whose packets are the caller's: the SDP's address first, symmetric RTP where NAT made it wrong (RFC 4961).
 
-A stranger who sends to our port neither reaches the model nor redirects our audio. A source other than the
-SDP's address must be plausible by its IP address, speak valid RTP several times in a row, and find the place
-free: nothing ever came from the SDP's address, or the latched source has fallen silent.
+A stranger who sends to our port neither reaches the model nor redirects our audio, not even from the caller's own
+host, where other calls' streams live. The SDP's address always wins, also back from another source. While nothing
+came from it, another source may take the place: plausible by its IP address, several valid packets in a row. Once
+somebody is latched, his stream may move to another port of his host when he falls silent, and is known again by its
+SSRC, which nobody else can tell.
 """
 
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ CONSECUTIVE = 5
 CONSECUTIVE_OLD = 100
 """The same for the source of before a re-INVITE, whose last packets are still under way."""
 SILENCE = 0.5
-"""Seconds without a packet after which the latched source may be replaced from the same address."""
+"""Seconds without a packet after which the latched stream may go on from another port of its host."""
 MAX_CANDIDATES = 8
 
 Address = tuple[str, int]
@@ -41,6 +43,7 @@ class SourceLatch:
         self._remote = _address(remote)
         self._previous: Address | None = None  # before the first re-INVITE that moved the media
         self._heard_at = 0.0
+        self._ssrc: int | None = None  # of the latched source's last packet
         self._candidates: dict[Address, _Candidate] = {}
 
     @property
@@ -70,12 +73,12 @@ class SourceLatch:
         """Whether this packet is the caller's. May latch its source."""
         if source == self.latched:
             self._heard_at = now
+            self._ssrc = packet.ssrc
             return True
-        if packet.payload_type in self._payload_types and (
-            (self.latched is None and source == self._remote) or self._passes(source, packet, now)
-        ):
+        if packet.payload_type in self._payload_types and (source == self._remote or self._passes(source, packet, now)):
             self.latched = source
             self._heard_at = now
+            self._ssrc = packet.ssrc
             self._candidates.clear()
             return True
         self.strangers += 1
@@ -90,7 +93,7 @@ class SourceLatch:
         """Whether the probation of a source other than the expected one ends with this packet."""
         if not self._is_plausible(source):
             return False
-        if self.latched is not None and now - self._heard_at < SILENCE:
+        if self.latched is not None and (now - self._heard_at < SILENCE or packet.ssrc != self._ssrc):
             return False
         candidate = self._candidates.get(source)
         follows = (packet.sequence + 1) & SEQUENCE_MASK

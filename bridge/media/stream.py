@@ -71,6 +71,8 @@ class MediaStream:
         self._timeout = rtp_timeout_s
         self._clock = clock
         self._dtmf = DtmfReceiver()
+        self.permitted = True
+        """Whether audio may leave. False until the other side has shown that it is there; the playout waits."""
         self.on_sent: Callable[[bytes], None] | None = None
         """Gets the payload of each audio frame that left, for a recording."""
         self.keypad = Keypad(event_payload_type)
@@ -103,6 +105,12 @@ class MediaStream:
         self._jitter.suspend()
         self._heard_at = self._clock()
 
+    def permit(self) -> None:
+        """The other side is there: audio may leave, and its silence counts from now."""
+        if not self.permitted:
+            self.permitted = True
+            self._heard_at = self._clock()
+
     def close(self) -> None:
         """Leave the clock and close the socket; a second call does nothing."""
         if self._handle is not None:
@@ -114,6 +122,7 @@ class MediaStream:
         if self.direction not in ("sendrecv", "recvonly"):
             self.stats.drop("direction")
             return
+        self.permit()
         self._heard_at = now
         if packet.payload_type == self._payload_type:
             for audio in self._jitter.put(packet, now):
@@ -145,7 +154,7 @@ class MediaStream:
 
     def _may_send(self) -> bool:
         host, port = self._endpoint.latch.destination
-        return self.direction in ("sendrecv", "sendonly") and port != 0 and host not in NOWHERE
+        return self.permitted and self.direction in ("sendrecv", "sendonly") and port != 0 and host not in NOWHERE
 
     def _send_slot(self) -> None:
         if self.keypad.busy and (key := self.keypad.packet(self._writer)) is not None:
@@ -184,7 +193,7 @@ class MediaStream:
             self._on_digit(digit)
 
     def _check_timeout(self, now: float) -> None:
-        if not self._timeout or self._heard_at is None or self.direction != "sendrecv":
+        if not self._timeout or self._heard_at is None or self.direction != "sendrecv" or not self.permitted:
             return
         if now - self._heard_at >= self._timeout:
             self._heard_at = None

@@ -37,6 +37,7 @@ ADVICE = {
     "insufficient_quota": "the account has no credit left",
     "billing_hard_limit_reached": "the account has reached its spending limit",
     "format_mismatch": "the service chose another audio format than G.711: use another model or provider",
+    "closed": "the service closed the connection instead of answering: its reason stands in the detail",
     "timeout": "the service did not answer in time: check the network, or raise limits.session_timeout_s",
     "unreachable": "no connection: check the agent's `url`, DNS, proxy and firewall",
     "http_401": "the key was refused: check OPENAI_API_KEY or the agent's `key`",
@@ -44,6 +45,16 @@ ADVICE = {
     "http_404": "nothing answers at this path: check the agent's `url`",
 }
 """Reason → the next step, for log lines and `sipbridge check`."""
+
+
+CLOSE_ADVICE = {
+    1000: "the service ended the session by itself",
+    1001: "the service went away, or the session reached its longest time",
+    1006: "the connection broke, or an event was larger than 16 MiB: check the network between",
+    1009: "an event was larger than 16 MiB",
+    1011: "the service had a fault, or did not answer a ping",
+}
+"""Close code of the WebSocket → what it means."""
 
 
 class Malformed(ValueError):

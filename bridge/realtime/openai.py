@@ -271,9 +271,12 @@ class OpenAIProtocol:
         if not wanted:
             self._send(messages.delete(item_id))
 
-    def _on_item_done(self, event: Json) -> ev.ToolCall | None:
+    def _on_item_done(self, event: Json) -> ev.ToolCall | ev.AudioEnd | None:
         item = member(event, "item")
-        self.conversation.item_done(text(item, "id"))
+        item_id = text(item, "id")
+        self.conversation.item_done(item_id)
+        if item.get("type") == "message":
+            return ev.AudioEnd(item_id)
         if item.get("type") != "function_call" or item.get("status") == "incomplete":
             return None
         call_id = text(item, "call_id")
@@ -297,10 +300,14 @@ class OpenAIProtocol:
 
 
 def _formats(session: Json) -> tuple[str, str]:
-    audio = member(session, "audio")
-    incoming = member(member(audio, "input"), "format")
-    outgoing = member(member(audio, "output"), "format")
-    return text(incoming, "type"), text(outgoing, "type")
+    """The formats in force, in and out; `nothing` where the service does not say."""
+    found = []
+    for side in ("input", "output"):
+        value: Any = session
+        for name in ("audio", side, "format", "type"):
+            value = value.get(name) if isinstance(value, dict) else None
+        found.append(value if isinstance(value, str) else "nothing")
+    return found[0], found[1]
 
 
 def _detail(details: Any) -> str:

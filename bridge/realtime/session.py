@@ -33,6 +33,8 @@ HELD_AUDIO_MS = 5000
 """Audio kept for a slow server; older audio is dropped, because late audio makes a late answer."""
 STUCK_BYTES = 4 * 1024 * 1024
 """With more than this unsent the server has stopped reading for good."""
+TURN_EVENTS = 16
+"""Events read before others get their turn: a server that floods must not hold up the calls."""
 CLOSE_TIMEOUT_S = 2.0
 BYTES_PER_MS = 8
 
@@ -89,7 +91,9 @@ class Session:
         socket = self._socket
         try:
             while True:
-                self._react(await socket.recv(decode=False))
+                for _ in range(TURN_EVENTS):
+                    self._react(await socket.recv(decode=False))
+                await asyncio.sleep(0)  # `recv` does not wait while events are there
         except ConnectionClosed:
             self.on_event(ev.Lost(socket.close_code or 1006, socket.close_reason or ""))
 

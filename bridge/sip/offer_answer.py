@@ -141,8 +141,10 @@ def _choose(
         connection = description.connection_of(media)
         if media.protocol != _PROTOCOL:
             warning = (302, "Incompatible transport protocol")
-        elif connection is None or _is_multicast(connection.host):
+        elif connection is None or _is_no_host(connection.host):
             warning = (301, "Incompatible network address formats")
+        elif not _same_family(connection.host, local_address):
+            warning = (300, "Incompatible network protocol")
         elif (codec := _codec(media, wanted, prefer_ours)) is None:
             warning = (305, "Incompatible media format")
         else:
@@ -210,11 +212,23 @@ def _intersection(one: str, other: str) -> str:
     return DIRECTIONS[(0 if receives else 1) if sends else (2 if receives else 3)]
 
 
-def _is_multicast(host: str) -> bool:
+def _is_no_host(host: str) -> bool:
+    """Whether it is the address of many: nobody's phone."""
     try:
-        return ip_address(host).is_multicast
+        address = ip_address(host)
     except ValueError:
         return False
+    return address.is_multicast or str(address) == "255.255.255.255"
+
+
+def _same_family(host: str, local_address: str) -> bool:
+    """Whether our socket can send there; a name, or the nowhere of an old-style hold, says nothing about it."""
+    if host in _UNSPECIFIED:
+        return True
+    try:
+        return ip_address(host).version == ip_address(local_address).version
+    except ValueError:
+        return True
 
 
 def _origin(local_address: str, session_id: int, version: int) -> Origin:

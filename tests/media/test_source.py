@@ -17,9 +17,11 @@ def packet(sequence: int, *, ssrc: int = 7, payload_type: int = 0) -> RtpPacket:
     return RtpPacket(payload_type, False, sequence & 0xFFFF, 0, ssrc, b"")
 
 
-def send(at: SourceLatch, source: tuple[str, int], count: int, now: float = 0.0, first: int = 65534) -> int:
+def send(
+    at: SourceLatch, source: tuple[str, int], count: int, now: float = 0.0, first: int = 65534, ssrc: int = 7
+) -> int:
     """How many of `count` packets in a row are accepted."""
-    return sum(at.knows(source) and at.accept(source, packet(first + n), now) for n in range(count))
+    return sum(at.knows(source) and at.accept(source, packet(first + n, ssrc=ssrc), now) for n in range(count))
 
 
 def test_the_address_of_the_sdp_is_the_caller_from_the_first_packet() -> None:
@@ -80,21 +82,28 @@ def test_a_port_change_needs_the_old_source_silent() -> None:
     assert at.destination == SDP
     assert send(at, moved, CONSECUTIVE, now=2.51) == 1
     assert at.destination == moved
-    assert send(at, SDP, 100, now=2.6) == 0
+
+
+def test_another_stream_of_the_same_host_never_takes_a_silent_callers_place() -> None:
+    at, other = latch(), (SDP[0], 5000)
+    send(at, SDP, 1, now=1.0)
+    assert send(at, other, 1000, now=60.0, ssrc=8) == 0
+    assert at.destination == SDP
+    assert send(at, SDP, 1, now=61.0, ssrc=9) == 1
+
+
+def test_the_address_of_the_sdp_wins_back_at_once_from_whoever_came_first() -> None:
+    at, other = latch(), (SDP[0], 5000)
+    assert send(at, other, CONSECUTIVE, now=1.0, ssrc=8) == 1
+    assert send(at, SDP, 1, now=1.0) == 1
+    assert at.destination == SDP
+    assert send(at, other, 100, now=9.0, ssrc=8) == 0
 
 
 def test_once_latched_another_address_does_not_get_in_by_silence() -> None:
     at = latch()
     send(at, SDP, 1, now=1.0)
     assert send(at, (SIGNALLING, 5000), 100, now=60.0) == 0
-
-
-def test_the_sdp_address_may_come_back_when_the_latched_source_is_silent() -> None:
-    at, nat = latch(), (SIGNALLING, 5000)
-    send(at, nat, CONSECUTIVE, now=1.0)
-    assert send(at, SDP, 100, now=1.1) == 0
-    assert send(at, SDP, CONSECUTIVE, now=2.0) == 1
-    assert at.destination == SDP
 
 
 class TestRetarget:

@@ -428,7 +428,6 @@ NONSENSE = [
     b'{"type": "response.done", "response": {"id": {}, "status": "completed"}}',
     b'{"type": "error"}',
     b'{"type": "error", "error": "x"}',
-    b'{"type": "session.updated", "session": {"audio": 3}}',
     b'{"type": "input_audio_buffer.speech_started", "audio_start_ms": "x"}',
 ]
 

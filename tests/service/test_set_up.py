@@ -113,7 +113,10 @@ async def test_a_lost_session_ends_the_call_with_bye(tmp_path: Path) -> None:
         await phone.invite("127.0.0.1", service.sip_port)
         await phone.wire.play(frames(silence(0.4)))
         await asyncio.wait_for(phone.ended.wait(), 5)
+        (bye,) = [message for message in phone.messages if message.method == "BYE"]
+        assert bye.header("Reason") == 'SIP;cause=503;text="session_lost"'
         await service.until('sipbridge_calls_total{reason="session_lost"}', 1)
+        assert service.events("session.lost")[0]["code"] == 1006
 
 
 async def test_silence_on_the_rtp_port_ends_the_call(tmp_path: Path) -> None:
@@ -205,6 +208,36 @@ async def test_an_offer_without_g711_is_refused(tmp_path: Path) -> None:
         assert (await service.metrics())["sipbridge_rtp_ports_free"] == 100
 
 
+@pytest.mark.parametrize("connection", ["IN IP6 ::1", "IN IP4 255.255.255.255", "IN IP4 224.0.0.1"])
+async def test_an_offer_whose_address_cannot_be_reached_is_refused(tmp_path: Path, connection: str) -> None:
+    async with bench(tmp_path, SILENT) as (service, _), RawPhone() as phone:
+        sdp = phone.sdp().replace("c=IN IP4 127.0.0.1", f"c={connection}")
+        answer = await phone.invite("127.0.0.1", service.sip_port, sdp=sdp)
+        assert answer.status == 488 and answer.header("Warning")[:3] in ("300", "301")
+
+
+async def test_a_server_that_does_not_say_its_formats_is_refused(tmp_path: Path) -> None:
+    script = """
+vad: false
+rules:
+  - {on: session_update, instead: true, do: [{send: {type: session.updated, session: {type: realtime}}}]}
+"""
+    async with bench(tmp_path, script) as (service, _):
+        assert (await refused(service))[0] == 503
+        assert service.events("session.failed")[0]["reason"] == "format_mismatch"
+
+
+async def test_a_key_in_the_services_own_words_is_not_logged(tmp_path: Path) -> None:
+    script = """
+rules:
+  - {on: session_update, instead: true, do: [{error: {code: invalid_value, message: "Invalid value sk-hush-hush"}}]}
+"""
+    async with bench(tmp_path, script, agent={"key": "sk-hush-hush"}) as (service, _):
+        assert (await refused(service))[0] == 503
+        assert service.events("session.failed")[0]["detail"] == "Invalid value (hidden)"
+        assert "sk-hush" not in service.said(100_000)
+
+
 async def test_contact_and_description_carry_the_address_that_faces_the_caller(tmp_path: Path) -> None:
     port = free_port()
     sip = {"listen": [f"udp://0.0.0.0:{port}"]}
@@ -213,6 +246,23 @@ async def test_contact_and_description_carry_the_address_that_faces_the_caller(t
         answer = await phone.invite("127.0.0.1", port)
         assert "127.0.0.1" in answer.header("Contact")
         assert "c=IN IP4 127.0.0.1" in answer.body and "0.0.0.0" not in answer.body
+        await phone.bye()
+
+
+async def test_nothing_is_sent_to_a_caller_who_has_not_shown_that_he_is_there(tmp_path: Path) -> None:
+    """One forged INVITE must not aim a stream at anybody, and a lost ACK is not told as lost audio."""
+    async with bench(tmp_path, SILENT, media={"rtp_timeout_s": 1}) as (service, _), RawPhone() as phone:
+        await phone.start_invite("127.0.0.1", service.sip_port)
+        final = await phone._final("INVITE", 1, phone._invite, 5, give_way_to_provisional=True)
+        assert final.status == 200
+        await asyncio.sleep(1.5)
+        assert not phone.wire.packets
+        assert (await service.metrics())["sipbridge_calls_active"] == 1
+        phone.to_header = final.header("To")
+        phone._learn(final)
+        phone._ack(final)
+        await phone.wire.play(frames(silence(0.3)))
+        assert phone.wire.packets
         await phone.bye()
 
 

@@ -155,7 +155,7 @@ def test_no_connection_at_all() -> None:
 
 
 def test_both_ends_agree() -> None:
-    ours = offer("192.0.2.1", 4000, (8, 0), session_id=1)
+    ours = offer("2001:db8::2", 4000, (8, 0), session_id=1)
     theirs, remote = answer(ours, "2001:db8::1", 5000, session_id=2)
     local = accept(ours, theirs)
     assert (local.codec, remote.codec) == ("PCMA", "PCMA")
@@ -208,3 +208,19 @@ def test_any_offer_gets_an_answer_or_488(formats: list[str], attribute: str) -> 
         return
     assert negotiated.codec in ("PCMU", "PCMA")
     assert SessionDescription.parse(bytes(description)) == description
+
+
+@pytest.mark.parametrize(
+    ("host", "local", "warning"),
+    [
+        ("IN IP6 2001:db8::1", "192.0.2.1", "300"),
+        ("IN IP4 192.0.2.1", "2001:db8::1", "300"),
+        ("IN IP4 255.255.255.255", "192.0.2.1", "301"),
+    ],
+)
+def test_an_address_that_our_socket_cannot_reach_is_refused(host: str, local: str, warning: str) -> None:
+    text = f"v=0\r\no=- 1 1 IN IP4 x\r\ns=-\r\nc={host}\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+    with pytest.raises(SipError) as refused:
+        answer(SessionDescription.parse(text.encode()), local, 5000, session_id=1)
+    assert refused.value.status == 488
+    assert dict(refused.value.headers)["Warning"].startswith(warning)
