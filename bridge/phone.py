@@ -32,6 +32,8 @@ SILENCE_S = 0.8
 """Quiet for so long: the other side has finished."""
 FIRST_WORD_S = 6.0
 """How long to wait for the other side to begin."""
+LINGER_S = 2.0
+"""After the last word the other side may hang up first."""
 NO_RTP_S = 5.0
 GOODBYE_S = 2.0
 """How long the answer to our BYE may take."""
@@ -231,6 +233,7 @@ class Phone:
         if not lines and not digits:
             await asyncio.Event().wait()  # only listen, until the time is up or the other side hangs up
         await self._agent_has_finished(sentences)
+        await asyncio.sleep(LINGER_S)
 
     async def _agent_has_finished(self, sentences: int) -> None:
         """The agent has said something since `sentences` and is silent, or says nothing for a while."""
