@@ -71,7 +71,6 @@ class Call:
         self._watch = watch
         self._on_turn = on_turn
         self._began_at = time.monotonic()
-        self._ready_at = self._began_at
         self._end: asyncio.Future[tuple[EndReason, str]] = asyncio.get_running_loop().create_future()
         self._limit: asyncio.TimerHandle | None = None
         self._hanging_up: asyncio.TimerHandle | None = None
@@ -94,6 +93,8 @@ class Call:
             if await self._open_session():
                 self._answer()
                 reader = asyncio.create_task(self.session.run())
+                # Its last event ends the call; if a fault of ours ended it without one, so does this.
+                reader.add_done_callback(lambda task: self.end(EndReason.INTERNAL_ERROR))
                 await self._end
         finally:
             self.end(EndReason.INTERNAL_ERROR)  # no effect when a reason is already there
@@ -118,7 +119,6 @@ class Call:
         except SessionFailed as failure:
             self._refuse(failure)
             return False
-        self._ready_at = time.monotonic()
         log.info("session.ready", session=ready.session_id, model=ready.model, agent=self.profile.name)
         return not self._end.done()
 

@@ -1,0 +1,189 @@
+"""The story of a call, with a leg and a session made of wood."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bridge.audio.g711 import Law
+from bridge.call import Call
+from bridge.realtime import events as ev
+from bridge.realtime.session import SessionFailed
+from bridge.records import CallRecord, EndReason
+
+
+class Leg:
+    call_id, caller, dialled, law = "abc", "", "600", Law.PCMU
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.on_connected: Callable[[], None]
+        self.on_ended: Callable[[str, str], None]
+        self.on_audio: Callable[[bytes], None]
+        self.on_drained: Callable[[], None]
+        self.on_digit: Callable[[str], None]
+        self.drained = True
+
+    def ring(self) -> None:
+        self.told.append("ring")
+
+    def answer(self) -> None:
+        self.told.append("answer")
+        self.on_connected()
+
+    def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.told.append(f"refuse {status}")
+
+    def close(self, reason: EndReason) -> None:
+        self.told.append(f"close {reason.value}")
+
+    def play(self, item_id: str, audio: bytes) -> bool:
+        self.told.append(f"play {item_id}")
+        return True
+
+    def flush(self) -> tuple[Any, ...]:
+        return ()
+
+    def end_item(self, item_id: str) -> None:
+        if item_id == "broken":
+            raise RuntimeError("a fault of ours")
+
+    def end_all(self) -> None: ...
+
+
+class Session:
+    """Opens when told to; its reader gives the events of `feed`."""
+
+    def __init__(self, on_event: Callable[[ev.Event], None]) -> None:
+        self.on_event = on_event
+        self.opened: asyncio.Future[ev.Ready] = asyncio.get_running_loop().create_future()
+        self.feed: asyncio.Queue[ev.Event] = asyncio.Queue()
+        self.closed = False
+        self.audio_in_bytes = self.audio_dropped_bytes = 0
+        conversation = SimpleNamespace(late_deltas=0)
+        counts = {"events_in": 0, "malformed": 0, "unknown": 0}
+        self.protocol = SimpleNamespace(conversation=conversation, response_active=False, **counts)
+
+    async def open(self, timeout_s: float) -> ev.Ready:
+        return await self.opened
+
+    async def run(self) -> None:
+        while True:
+            event = await self.feed.get()
+            self.on_event(event)
+            if isinstance(event, ev.Lost):
+                return
+
+    async def close(self) -> None:
+        self.closed = True
+        self.feed.put_nowait(ev.Lost(1000, ""))
+
+    def append(self, audio: bytes) -> None: ...
+    def greet(self) -> None: ...
+    def interrupted(self, heard: object, *, by_server: bool = True) -> list[ev.Truncated]:
+        return []
+
+
+class Bench:
+    def __init__(self, limit_s: float = 60) -> None:
+        self.leg = Leg()
+        profile = SimpleNamespace(name="test", law_for=lambda law: law, session=lambda law, on_event: Session(on_event))
+        self.call = Call(self.leg, profile, session_timeout_s=5, limit_s=limit_s)  # type: ignore[arg-type]
+        self.session: Any = self.call.session
+        self.running: asyncio.Task[CallRecord] = asyncio.create_task(self.call.run())
+
+    async def ready(self) -> Bench:
+        self.session.opened.set_result(ev.Ready("s", "m"))
+        while "answer" not in self.leg.told:
+            await asyncio.sleep(0)
+        return self
+
+    async def record(self) -> CallRecord:
+        return await asyncio.wait_for(self.running, 5)
+
+
+async def test_it_rings_opens_the_session_and_answers_only_then() -> None:
+    bench = Bench()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert bench.leg.told == ["ring"]
+    await bench.ready()
+    assert bench.leg.told == ["ring", "answer"]
+    bench.leg.on_ended("bye", "")
+    record = await bench.record()
+    assert (record.reason, record.answered) == (EndReason.CALLER_HUNG_UP, True)
+    assert bench.leg.told[-1] == "close caller_hung_up" and bench.session.closed
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("cancelled", EndReason.CALLER_CANCELLED),
+        ("bye", EndReason.CALLER_HUNG_UP),
+        ("ack_timeout", EndReason.ACK_TIMEOUT),
+        ("rtp_timeout", EndReason.RTP_TIMEOUT),
+        ("transport_error", EndReason.SIGNALLING_LOST),
+    ],
+)
+async def test_each_end_of_the_leg_has_its_reason(word: str, reason: EndReason) -> None:
+    bench = await Bench().ready()
+    bench.leg.on_ended(word, "")
+    assert (await bench.record()).reason is reason
+
+
+async def test_a_caller_who_gives_up_first_stops_the_opening() -> None:
+    bench = Bench()
+    await asyncio.sleep(0)
+    bench.leg.on_ended("cancelled", "")
+    record = await bench.record()
+    assert (record.reason, record.answered) == (EndReason.CALLER_CANCELLED, False)
+    assert bench.session.opened.cancelled() and bench.session.closed
+
+
+async def test_a_session_that_fails_is_a_503() -> None:
+    bench = Bench()
+    bench.session.opened.set_exception(SessionFailed("invalid_api_key", "no"))
+    record = await bench.record()
+    assert (record.reason, record.detail) == (EndReason.SESSION_FAILED, "invalid_api_key")
+    assert bench.leg.told == ["ring", "refuse 503", "close session_failed"]
+
+
+async def test_the_first_reason_counts() -> None:
+    bench = await Bench().ready()
+    bench.call.end(EndReason.TIME_LIMIT)
+    bench.leg.on_ended("bye", "")
+    assert (await bench.record()).reason is EndReason.TIME_LIMIT
+
+
+async def test_a_lost_session_ends_the_call() -> None:
+    bench = await Bench().ready()
+    bench.session.feed.put_nowait(ev.Lost(1011, "keepalive ping timeout"))
+    record = await bench.record()
+    assert (record.reason, record.detail) == (EndReason.SESSION_LOST, "1011 keepalive ping timeout")
+
+
+async def test_a_fault_of_ours_ends_the_call_and_is_told() -> None:
+    bench = await Bench().ready()
+    bench.session.feed.put_nowait(ev.AudioEnd("broken"))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        await bench.record()
+    assert bench.leg.told[-1] == "close internal_error" and bench.session.closed
+
+
+async def test_a_fatal_error_ends_the_call_even_after_a_flood_of_others() -> None:
+    bench = await Bench().ready()
+    for number in range(100):
+        bench.session.feed.put_nowait(ev.SessionError(f"code{number}", "words"))
+    bench.session.feed.put_nowait(ev.SessionError("insufficient_quota", "no credit", fatal=True))
+    assert (await bench.record()).reason is EndReason.SESSION_FAILED
+    assert len(bench.call.counts.session_errors) <= 33
+
+
+async def test_a_failed_response_for_lack_of_credit_is_no_silent_call() -> None:
+    bench = await Bench().ready()
+    bench.session.feed.put_nowait(ev.ResponseEnded("r", "failed", "insufficient_quota"))
+    assert (await bench.record()).reason is EndReason.SESSION_FAILED
