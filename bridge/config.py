@@ -326,13 +326,21 @@ class Log(Section):
     """Write what caller and agent say."""
 
 
+DEFAULT_AGENT = Agent(
+    instructions="You answer the telephone. Be friendly and brief.",
+    greeting="Greet the caller in one short sentence and ask how you can help.",
+    tools=("hang_up",),
+)
+"""Who answers when nobody is configured."""
+
+
 class Config(Section):
     """The whole configuration."""
 
     sip: Sip = Sip()
     trunks: dict[str, Trunk] = {}
     media: Media = Media()
-    agents: dict[str, Agent] = {"default": Agent()}
+    agents: dict[str, Agent] = {"default": DEFAULT_AGENT}
     routes: tuple[Route, ...] = ()
     limits: Limits = Limits()
     http: Http = Http()
