@@ -115,6 +115,9 @@ class SipLeg:
         self.on_ended = _nothing
         cause = _CAUSES.get(reason, 200)
         self._invitation.hang_up([("Reason", f'SIP;cause={cause};text="{reason.value}"')])
+        # Its transactions live on for 32 s (64*T1); they must not keep the call's media and session alive with them.
+        self._invitation.on_confirmed = self._invitation.on_answer = self._invitation.on_ended = _nothing
+        self._invitation.on_offer = lambda offer: 481
         if self.stream is not None:
             self._stats = self.stream.stats
             self.stream.close()
