@@ -8,6 +8,7 @@ by `end`.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,6 +36,8 @@ KNOWN_ERRORS = 32
 """Error codes of one call that are counted apart."""
 LOGGED_ERRORS = 20
 """Errors of one call that are logged as warnings; more are only counted."""
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+"""What an error code looks like; anything else a server says is not fit for a label."""
 _LEG_REASONS = {
     "cancelled": EndReason.CALLER_CANCELLED,
     "bye": EndReason.CALLER_HUNG_UP,
@@ -219,7 +222,7 @@ class Call:
 
     def _on_session_error(self, error: ev.SessionError) -> None:
         errors = self.counts.session_errors
-        if error.code not in errors and len(errors) >= KNOWN_ERRORS:
+        if not _CODE.match(error.code) or (error.code not in errors and len(errors) >= KNOWN_ERRORS):
             error = replace(error, code="other")
         errors[error.code] = errors.get(error.code, 0) + 1
         quiet = not error.fatal and (error.harmless or sum(errors.values()) > LOGGED_ERRORS)

@@ -13,6 +13,7 @@ import typer
 from bridge.audio.g711 import Law
 from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
 from bridge.config import Config
+from bridge.logs import shown
 from bridge.media.ports import NoPort, PortPool
 from bridge.profile import Profile
 from bridge.realtime.faults import ADVICE
@@ -35,7 +36,7 @@ async def run_checks(config: Config) -> bool:
     all_well = True
     async for finding in _findings(config):
         all_well &= finding.well is not False
-        typer.echo(f"{SHOWN[finding.well]}  {finding.what}: {finding.words}")
+        typer.echo(f"{SHOWN[finding.well]}  {finding.what}: {shown(finding.words)}")
     typer.echo(
         "all is well: start it with `sipbridge serve`" if all_well else "mend the lines marked FAIL, then check again"
     )
@@ -135,10 +136,10 @@ async def _round_trip(profile: Profile, timeout_s: float) -> Finding:
     began = asyncio.get_running_loop().time()
     try:
         ready = await session.open(timeout_s)
+        took = asyncio.get_running_loop().time() - began
     except SessionFailed as failure:
         return Finding(what, False, f"{failure}: {ADVICE.get(failure.reason, 'see the service message')}")
     finally:
         await session.close()
-    took = asyncio.get_running_loop().time() - began
     model = "the built-in agent" if profile.is_builtin else ready.model
     return Finding(what, True, f"session of {model} in {took * 1000:.0f} ms, G.711 both ways")

@@ -210,7 +210,7 @@ def call(
     from bridge.lines import PhoneError
     from bridge.media.dtmf import DIGITS
 
-    logs.set_up(Config().log)
+    logs.set_up(Log(level="warning"))
     if law.upper() not in Law.__members__:
         _fail(f"--law {law}: use pcmu or pcma")
     if not set(digits.upper()) <= set(DIGITS):

@@ -59,6 +59,12 @@ def _as_list(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("name an address to listen on, for example udp://0.0.0.0:5060")
+    return value
+
+
 def _endpoint(text: str) -> str:
     match = _LISTEN.match(text)
     if match is None or int(match["port"] or 0) > 65535:
@@ -97,7 +103,7 @@ class Sip(Section):
     """Where calls come in."""
 
     listen: Annotated[
-        tuple[Annotated[str, AfterValidator(_endpoint)], ...], BeforeValidator(_as_list), Field(min_length=1)
+        tuple[Annotated[str, AfterValidator(_endpoint)], ...], BeforeValidator(_as_list), AfterValidator(_some)
     ] = ("udp://0.0.0.0:5060",)
     advertise: str = "auto"
     """The address in Contact, Via and SDP: an IP address, or `auto` to find the one that faces each peer."""

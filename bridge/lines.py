@@ -52,6 +52,8 @@ def recorded(path: Path) -> Line:
     try:
         sound = wav.read(path).mono()
         pcm = sound.pcm if sound.rate == RATE else Resampler(sound.rate, RATE).process(sound.pcm, last=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except OSError as error:
+        raise PhoneError(f"{path}: {error.strerror}") from error
+    except (ValueError, RuntimeError) as error:
         raise PhoneError(f"{path}: {error}") from error
     return Line(path.name, pcm)

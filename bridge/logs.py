@@ -29,7 +29,7 @@ def hide(secret: str) -> None:
 
 def shown(words: str) -> str:
     """Words of others, without our secrets."""
-    for secret in _hidden:
+    for secret in sorted(_hidden, key=len, reverse=True):
         words = words.replace(secret, "(hidden)")
     return words
 

@@ -183,6 +183,15 @@ async def test_a_fatal_error_ends_the_call_even_after_a_flood_of_others() -> Non
     assert len(bench.call.counts.session_errors) <= 33
 
 
+async def test_what_is_no_error_code_becomes_no_label() -> None:
+    bench = await Bench().ready()
+    for code in ("weird_sk-KEY", "x" * 100, "Two words", "server_error"):
+        bench.session.feed.put_nowait(ev.SessionError(code, "words"))
+    bench.session.feed.put_nowait(ev.Lost(1000, ""))
+    await bench.record()
+    assert bench.call.counts.session_errors == {"other": 3, "server_error": 1}
+
+
 async def test_a_failed_response_for_lack_of_credit_is_no_silent_call() -> None:
     bench = await Bench().ready()
     bench.session.feed.put_nowait(ev.ResponseEnded("r", "failed", "insufficient_quota"))

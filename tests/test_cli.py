@@ -118,6 +118,18 @@ def test_check_says_what_is_wrong_and_what_to_do(tmp_path: Path, agent: str, wor
     assert words in line
 
 
+async def test_check_does_not_show_a_key_that_the_service_repeats(tmp_path: Path) -> None:
+    script = """
+rules:
+  - {on: session_update, instead: true, do: [{error: {code: invalid_value, message: "Invalid value sk-hush"}}]}
+"""
+    async with bench(tmp_path / "other", script) as (_, server):
+        agent = f"{{provider: 'ws://127.0.0.1:{server_port(server)}/v1/realtime', key: sk-hush}}"
+        done = await running("check", "--config", str(config(tmp_path, agent)))
+    assert done.returncode == 1 and "Invalid value (hidden)" in done.stdout
+    assert "sk-hush" not in done.stdout + done.stderr
+
+
 def test_check_finds_a_taken_port(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))

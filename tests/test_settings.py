@@ -121,7 +121,7 @@ def test_a_fault_in_the_environment_names_the_variable() -> None:
         ("agents: {}", "sipbridge.yaml:1: agents: at least one agent must answer"),
         ("media: {}\nsip: {}\nmedia: {}", "sipbridge.yaml:3: media: stands in the file twice"),
         ("agents: {a: {voice: x, voice: y}}", "sipbridge.yaml:1: agents.a.voice: stands in the file twice"),
-        ("sip: {listen: []}", "sipbridge.yaml:1: sip.listen: []: value should have at least 1 item"),
+        ("sip: {listen: []}", "sipbridge.yaml:1: sip.listen: []: name an address to listen on"),
         ("sip: {advertise: pbx.local}", "sipbridge.yaml:1: sip.advertise: 'pbx.local': write an IP address, or auto"),
         ("agents: {a: {max_output_tokens: 5000}}", "agents.a.max_output_tokens: 5000: use a number from 1 to 4096"),
         ("media: {ports: 20000-20000}", "media.ports: '20000-20000': the range must lie within"),

@@ -14,6 +14,8 @@ from bridge.media.rtp import SEQUENCE_MASK, RtpPacket
 
 CONSECUTIVE = 5
 """Packets in a row that a new source must send."""
+CONSECUTIVE_SAME_HOST = 50
+"""The same on the SDP's own host: whose address is right has seldom the wrong port, but other calls live there too."""
 CONSECUTIVE_OLD = 100
 """The same for the source of before a re-INVITE, whose last packets are still under way."""
 SILENCE = 0.5
@@ -103,8 +105,14 @@ class SourceLatch:
             candidate = self._candidates[source] = _Candidate(packet.ssrc, follows, 0)
         candidate.count += 1
         candidate.next_sequence = follows
-        needed = CONSECUTIVE_OLD if source == self._previous else CONSECUTIVE
-        return candidate.count >= needed
+        return candidate.count >= self._needed(source)
+
+    def _needed(self, source: Address) -> int:
+        if source == self._previous:
+            return CONSECUTIVE_OLD
+        if self.latched is None and source[0] == self._remote[0]:
+            return CONSECUTIVE_SAME_HOST
+        return CONSECUTIVE
 
 
 def _address(address: Address) -> Address:

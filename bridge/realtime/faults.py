@@ -52,6 +52,8 @@ CLOSE_ADVICE = {
     1001: "the service went away, or the session reached its longest time",
     1006: "the connection broke, or an event was larger than 16 MiB: check the network between",
     1009: "an event was larger than 16 MiB",
+    3000: "the service refused the key",
+    4000: "the service refused a request: its reason stands beside",
     1011: "the service had a fault, or did not answer a ping",
 }
 """Close code of the WebSocket → what it means."""

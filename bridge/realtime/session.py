@@ -186,6 +186,9 @@ class Session:
         socket = self._socket
         if socket is None:
             return
+        if socket.state is State.CLOSING:
+            socket.transport.abort()  # the server said goodbye: do not wait in silence until it ends the connection
+            return
         if self._held or socket.transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
             self._hold(audio, socket)
             return

@@ -168,7 +168,7 @@ class Session:
 
     def _unacknowledged(self) -> None:
         if self.state is not SessionState.ENDED:
-            self._bye(self.dialog)
+            self._bye(self.dialog, [("Reason", 'SIP;cause=408;text="ack_timeout"')])
             self._end("ack_timeout")
 
     def _same_offer(self, offer: SessionDescription | None) -> bytes | int:

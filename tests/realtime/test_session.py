@@ -130,6 +130,25 @@ async def test_the_end_of_the_socket_is_the_last_event() -> None:
     assert seen == [ev.Lost(1001, "Your session hit the maximum duration of 60 minutes.")]
 
 
+async def test_a_server_that_said_goodbye_is_not_waited_for() -> None:
+    """It sent its close frame and keeps the connection: the call must not go on in silence."""
+    seen: list[ev.Event] = []
+    async with connected(seen.append) as (session, server):
+        reader = asyncio.create_task(session.run())
+        server.socket.protocol.send_close(4000, "enough")
+        server.socket.send_data()
+        server.socket.transport.pause_reading()  # type: ignore[attr-defined]
+
+        async def speak() -> None:
+            while not seen:
+                session.append(b"\x01" * 160)
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(speak(), 5)
+        await reader
+    assert seen == [ev.Lost(4000, "enough")]
+
+
 async def test_a_reset_is_told_as_1006() -> None:
     seen: list[ev.Event] = []
     async with connected(seen.append) as (session, server):
