@@ -22,7 +22,7 @@ from bridge.logs import LogBudget
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
-from bridge.profile import Profile
+from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.events import Event
 from bridge.records import CallRecord, EndReason, Refusal
 from bridge.routing import agent_for
@@ -37,8 +37,6 @@ log = structlog.get_logger("sipbridge.app")
 
 GOODBYE_S = 5.0
 """How long the last BYEs may take at the very end."""
-
-
 REFUSALS_LOGGED_PER_S = 10
 CALL_ID_LOGGED = 128
 
@@ -86,7 +84,9 @@ class App:
 
     async def start(self) -> None:
         """Begin to take calls. Raises StartFailed or BuiltinAgentFailed."""
-        await self._build_profiles()
+        if needs_builtin(self.config):
+            await self._builtin.start()
+        self.profiles = profiles(self.config, self._environ, self._builtin.url)
         self._warn()
         listen = ", ".join(
             f"{address.transport}://{address.host}:{address.port}" for address in self._listen_addresses()
@@ -104,18 +104,12 @@ class App:
         log.info("service.draining", calls=len(self.calls), seconds=self.config.limits.drain_s)
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=self.config.limits.drain_s)
-        for call in list(self.calls):
-            call.end(EndReason.SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=GOODBYE_S)
+        await self._end_calls()
 
     async def close(self) -> None:
         """End everything that still runs."""
         self.admission.draining = True
-        for call in list(self.calls):
-            call.end(EndReason.SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=GOODBYE_S)
+        await self._end_calls()
         await self.user_agent.close()
         self.pacer.close()
         await self._web.close()
@@ -123,24 +117,17 @@ class App:
         if self._started:
             log.info("service.stopped")
 
+    async def _end_calls(self) -> None:
+        for call in list(self.calls):
+            call.end(EndReason.SHUTDOWN)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=GOODBYE_S)
+
     def readiness(self) -> str:
         """Empty when calls are welcome, else why not."""
         if not self._started:
             return "starting"
         return self.admission.closed(len(self.calls))
-
-    async def _build_profiles(self) -> None:
-        agents = self.config.agents
-        if any(agent.provider == "builtin" and not agent.url for agent in agents.values()):
-            await self._builtin.start()
-        for name, agent in agents.items():
-            self.profiles[name] = Profile(
-                name,
-                agent,
-                append_ms=self.config.media.append_ms,
-                environ=self._environ,
-                builtin_url=self._builtin.url,
-            )
 
     def _warn(self) -> None:
         """Say at the start what would surprise somebody later."""

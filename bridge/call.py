@@ -157,7 +157,6 @@ class Call:
         await self.session.close()
         if reader is not None:
             await reader
-        self._collect()
 
     # What the session says
 
@@ -280,10 +279,6 @@ class Call:
 
     def collected(self) -> Counts:
         """The call's counts as of now."""
-        self._collect()
-        return self.counts
-
-    def _collect(self) -> None:
         counts, session = self.counts, self.session
         counts.late_deltas = session.protocol.conversation.late_deltas
         counts.uplink_bytes = session.audio_in_bytes
@@ -291,6 +286,7 @@ class Call:
         counts.session_events = session.protocol.events_in
         counts.session_malformed = session.protocol.malformed
         counts.session_unknown = session.protocol.unknown
+        return counts
 
     def _record(self) -> CallRecord:
         reason, detail = self._end.result()

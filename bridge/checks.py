@@ -15,7 +15,7 @@ from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
 from bridge.config import Config
 from bridge.logs import shown
 from bridge.media.ports import NoPort, PortPool
-from bridge.profile import Profile
+from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.faults import ADVICE
 from bridge.realtime.session import SessionFailed
 
@@ -115,12 +115,9 @@ def _trunks(config: Config) -> list[Finding]:
 async def _agents(config: Config) -> AsyncIterator[Finding]:
     builtin = BuiltinAgent()
     try:
-        if any(agent.provider == "builtin" and not agent.url for agent in config.agents.values()):
+        if needs_builtin(config):
             await builtin.start()
-        for name, agent in config.agents.items():
-            profile = Profile(
-                name, agent, append_ms=config.media.append_ms, environ=os.environ, builtin_url=builtin.url
-            )
+        for profile in profiles(config, os.environ, builtin.url).values():
             yield await _round_trip(profile, config.limits.session_timeout_s)
     except BuiltinAgentFailed as error:
         yield Finding("built-in agent", False, str(error))

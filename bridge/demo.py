@@ -38,8 +38,8 @@ async def run_demo(*, port: int, keep: Path, stay_s: float | None) -> None:
         raise typer.Exit(1) from error
     try:
         dialled = service.user_agent.local[0][2]
-        heard_truncation = await _call(f"sip:600@127.0.0.1:{dialled}", keep)
-        typer.echo(f"\nrecorded in {keep}: left the caller, right the agent" if heard_truncation else "")
+        answered = await _call(f"sip:600@127.0.0.1:{dialled}", keep)
+        typer.echo(f"\nrecorded in {keep}: left the caller, right the agent" if answered else "")
         await _stay(service, dialled, stay_s)
     finally:
         await service.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from bridge.audio.g711 import Law
-from bridge.config import OPENAI_URL, Agent, NoiseReduction, Transcription
+from bridge.config import OPENAI_URL, Agent, Config, NoiseReduction, Transcription
 from bridge.logs import hide
 from bridge.realtime.events import Event
 from bridge.realtime.openai import OpenAIProtocol
@@ -92,6 +92,20 @@ class Profile:
             far_end_delay_ms=agent.far_end_delay_ms,
             extra=agent.session,
         )
+
+
+def needs_builtin(config: Config) -> bool:
+    """Whether any agent is the built-in one at an address of our choice, which must be started first."""
+    return any(agent.provider == "builtin" and not agent.url for agent in config.agents.values())
+
+
+def profiles(config: Config, environ: Mapping[str, str], builtin_url: str) -> dict[str, Profile]:
+    """All agents of a configuration by name."""
+    append_ms = config.media.append_ms
+    return {
+        name: Profile(name, agent, append_ms=append_ms, environ=environ, builtin_url=builtin_url)
+        for name, agent in config.agents.items()
+    }
 
 
 def _turn_detection(agent: Agent) -> Json | None:

@@ -1,7 +1,6 @@
 """The caller's side of a session: appended audio, turns, commits, transcription, the idle timer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bridge.agent import events
@@ -18,14 +17,6 @@ from bridge.agent.turns import Started, Stopped, TurnDetector, TurnSettings
 _IDLE_MS = 2000
 
 
-@dataclass(slots=True)
-class Counters:
-    """Plain counts of one session."""
-
-    appended_bytes: int = 0
-    turns: int = 0
-
-
 class Listening:
     """Turns audio into user items. `emit` takes its events; `on_started` and `on_turn` tell the session."""
 
@@ -40,7 +31,6 @@ class Listening:
         on_turn: Callable[[Item, bool], None],
         detect: bool = True,
     ) -> None:
-        self.counters = Counters()
         self.buffer = InputBuffer(configuration.input_format)
         # Id of the item that is being spoken; None while the caller is silent.
         self.speaking_item: str | None = None
@@ -72,7 +62,6 @@ class Listening:
 
     def append(self, audio: bytes) -> None:
         """Audio of the caller, wire bytes."""
-        self.counters.appended_bytes += len(audio)
         self.buffer.append(audio)
         if self._detector is None:
             if self._configuration.turn_detection is not None and self.speaking_item is None:
@@ -99,7 +88,6 @@ class Listening:
         item_id = self.speaking_item or self._ids.make("item")
         end = self.buffer.end_ms if audio_end_ms is None else audio_end_ms
         self._emit(events.speech_stopped(item_id, end))
-        self.counters.turns += 1
         self._commit(item_id, self.buffer.take(self._speech_from_ms), automatic=True)
 
     def commit(self) -> None:

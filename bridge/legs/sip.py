@@ -70,7 +70,7 @@ class SipLeg:
         self._media = media
         self._rtp_host = rtp_host
         self._session_id = secrets.randbits(31)
-        self._stats = MediaStats()
+        self._no_stats = MediaStats()
 
     # The story of a call
 
@@ -119,7 +119,6 @@ class SipLeg:
         self._invitation.on_confirmed = self._invitation.on_answer = self._invitation.on_ended = _nothing
         self._invitation.on_offer = lambda offer: 481
         if self.stream is not None:
-            self._stats = self.stream.stats
             self.stream.close()
         else:
             self._ports.release(self._socket)
@@ -159,7 +158,7 @@ class SipLeg:
     @property
     def stats(self) -> MediaStats:
         """The stream's counts, also after its end."""
-        return self.stream.stats if self.stream is not None else self._stats
+        return self.stream.stats if self.stream is not None else self._no_stats
 
     def _hear(self, audio: bytes) -> None:
         """The caller's audio; while the caller holds us, silence of the same length instead of music."""

@@ -134,8 +134,7 @@ class Session:
         if socket is None:
             return
         if self._pending and socket.state is State.OPEN:
-            broadcast((socket,), append_message(self._pending), text=True)
-            self.audio_in_bytes += len(self._pending)
+            self._write_audio(socket, self._pending)
         await socket.close()
 
     async def _connect(self) -> ClientConnection:
@@ -192,6 +191,9 @@ class Session:
         if self._held or socket.transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
             self._hold(audio, socket)
             return
+        self._write_audio(socket, audio)
+
+    def _write_audio(self, socket: ClientConnection, audio: bytes) -> None:
         broadcast((socket,), append_message(audio), text=True)
         self.audio_in_bytes += len(audio)
 
@@ -205,5 +207,4 @@ class Session:
         while self._held and socket.transport.get_write_buffer_size() <= WRITE_LIMIT_BYTES:
             waiting = self._held.popleft()
             self._held_bytes -= len(waiting)
-            broadcast((socket,), append_message(waiting), text=True)
-            self.audio_in_bytes += len(waiting)
+            self._write_audio(socket, waiting)
