@@ -47,8 +47,9 @@ class Address:
 
     @classmethod
     def _parse_bare(cls, text: str, where: str) -> Address:
-        # Without brackets every parameter belongs to the header, none to the URI.
-        if any(mark in text for mark in '"<>'):
+        # Without brackets every parameter belongs to the header, none to the URI, and it has no headers either
+        # (RFC 3261 section 20.10).
+        if any(mark in text for mark in '"<>?'):
             raise malformed(f"Malformed {where}")
         uri, *parameters = split(text, ";")
         return cls("", _uri(uri, where), parse_parameters(parameters, where))

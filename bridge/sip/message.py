@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from .address import Address
 from .errors import SipError, malformed, phrase_for
-from .grammar import is_token, parse_number, spans
+from .grammar import is_token, parse_number, spans, split
 from .headers import HeaderLine, Headers, printable
 from .uri import Uri
 from .via import Via, stamp
@@ -21,7 +21,7 @@ MAX_LINES = 200
 _SINGLE = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Max-Forwards", "Content-Type")
 _HEAD_END = re.compile(rb"\r\n\r\n|\n\n")
 _LINE_END = re.compile(r"\r\n|\n")
-_STATUS_LINE = re.compile(r"(SIP/\d+\.\d+) ([1-7]\d\d)(?: (.*))?\Z", re.IGNORECASE)
+_STATUS_LINE = re.compile(r"(SIP/\d+\.\d+) ([1-6]\d\d)(?: (.*))?\Z", re.IGNORECASE)
 _WORD = re.compile(r"[!-~]+\Z")
 _VERSION = re.compile(r"SIP/\d+\.\d+\Z", re.IGNORECASE)
 
@@ -35,10 +35,10 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        number, _, method = text.partition(" ")
-        if not is_token(method.strip()):
+        words = text.split()
+        if len(words) != 2 or not is_token(words[1]):
             raise malformed("Malformed CSeq")
-        return cls(parse_number(number, "CSeq", 2**31 - 1), method.strip())
+        return cls(parse_number(words[0], "CSeq", 2**31 - 1), words[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ class Message:
         for name in _SINGLE:
             if sum(1 for _ in self.lines.lines(name)) > 1:
                 raise malformed(f"Repeated {name}")
+        if not all(piece for value in self.headers("Via") for piece in split(value, ";")):
+            raise malformed("Malformed Via")
         _ = self.via, self.from_, self.to, self.call_id, self.cseq
 
     def _encode(self, start: str) -> bytes:
@@ -231,7 +233,7 @@ def _parse_request(start: str, lines: list[str], body: bytes | None) -> Request:
     method, _, rest = start.partition(" ")
     target, _, version = rest.rpartition(" ")
     if not is_token(method) or not _VERSION.match(version):
-        raise SipError(400, reason="not_sip")
+        raise _no_request_line(start, lines)
     try:
         if version.upper() != VERSION:
             raise SipError(505, reason="version")
@@ -242,6 +244,16 @@ def _parse_request(start: str, lines: list[str], body: bytes | None) -> Request:
         error.request = Request(_readable(lines), b"", method, Uri(target, ""))
         raise
     return request
+
+
+def _no_request_line(start: str, lines: list[str]) -> SipError:
+    words = start.split()
+    if len(words) < 3 or not is_token(words[0]) or not _VERSION.match(words[-1]):
+        return SipError(400, reason="not_sip")
+    # Odd spaces and nothing worse: a peer who can be told.
+    error = malformed("Malformed request line")
+    error.request = Request(_readable(lines), b"", words[0], Uri(" ".join(words[1:-1]), ""))
+    return error
 
 
 def _request_uri(target: str) -> Uri:

@@ -118,6 +118,8 @@ def host_port(host: str, port: int | None = None) -> str:
 
 
 def _is_ipv6(host: str) -> bool:
+    if "%" in host:
+        return False  # A zone means nothing on another machine, and SIP has none.
     try:
         IPv6Address(host)
     except AddressValueError:

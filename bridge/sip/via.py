@@ -38,13 +38,16 @@ class Via:
 
     @classmethod
     def parse(cls, text: str) -> Via:
-        """Read one Via value; SipError 400 "Malformed Via" otherwise."""
+        """Read one Via value; SipError 400 "Malformed Via" otherwise.
+
+        Empty parameters are passed over, so that there is a way back for the refusal that they earn.
+        """
         sent, *pieces = split(text, ";")
         match = _SENT_PROTOCOL.match(sent)
         if match is None:
             raise malformed("Malformed Via")
         host, port = parse_host_port(match[2] + (f":{match[3]}" if match[3] else ""), "Via")
-        return cls(match[1].upper(), host, port, parse_parameters(pieces, "Via"))
+        return cls(match[1].upper(), host, port, parse_parameters([piece for piece in pieces if piece], "Via"))
 
 
 def stamp(text: str, source: tuple[str, int]) -> str:
