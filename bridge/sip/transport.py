@@ -23,7 +23,7 @@ class UdpTransport:
 
     def __init__(self, host: str, port: int, receive: Receive) -> None:
         """Bind and listen; OSError when the address cannot be had. Needs a running loop."""
-        family = family_of(host) or socket.AF_INET
+        self.family = family = family_of(host) or socket.AF_INET
         self._receive = receive
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -36,12 +36,11 @@ class UdpTransport:
             raise
         bound = self._socket.getsockname()
         self.local: tuple[str, int] = (bound[0], bound[1])
-        self.family = family
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket.fileno(), self._read)
 
-    def send(self, data: bytes, peer: tuple[str, int]) -> None:
-        """Send one datagram to an IP literal; OSError when the kernel refuses it."""
+    def send(self, data: bytes, peer: tuple[str, int], name: str = "") -> None:
+        """Send one datagram to an IP literal; OSError when the kernel refuses it. `name` matters to TLS only."""
         if family_of(peer[0]) != self.family:
             # Anything else would make the kernel's resolver block the loop.
             raise OSError(f"no {self.family.name} address: {peer[0]}")
