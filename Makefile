@@ -33,6 +33,7 @@ test: set-up phones
 test-interop: set-up phones peers
 	@$(PY) -m pytest -q -rs -m interop $(ARGS)
 
+# Exit code 5 is pytest's "no test was chosen".
 test-long: set-up phones
 	@$(PY) -m pytest -q -rs -m long $(ARGS) || { [ $$? = 5 ] && echo "test-long: no long tests yet"; }
 

@@ -1,6 +1,8 @@
 """Programs that a test starts: each in a folder of its own, ended by its process id, its words kept for the report."""
 
 import asyncio
+import contextlib
+import re
 import socket
 import subprocess
 import time
@@ -18,6 +20,14 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM, host: str = "127.0.0.
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def free_signalling_port(host: str = "127.0.0.1") -> int:
+    """A port that was free a moment ago for UDP and TCP alike."""
+    for _ in range(100):
+        if not taken(port := free_port(host=host), socket.SOCK_STREAM, host):
+            return port
+    raise NotReady("no port is free for both UDP and TCP")
 
 
 def free_port_range(count: int, host: str = "127.0.0.1") -> int:
@@ -44,7 +54,15 @@ def taken(port: int, kind: socket.SocketKind = socket.SOCK_DGRAM, host: str = "1
 class Program:
     """One child process. Its output goes to `log`; leaving the `with` block ends it."""
 
-    def __init__(self, command: Sequence[str], folder: Path, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        typing: bool = False,
+    ) -> None:
+        """`typing`: it takes commands on its standard input, by `type`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log = folder / "output.log"
@@ -53,7 +71,7 @@ class Program:
                 command,
                 cwd=folder,
                 env=dict(environment) if environment is not None else None,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if typing else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -73,10 +91,33 @@ class Program:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
 
     def said(self, last: int = 4000) -> str:
         """The end of its output."""
         return self.log.read_bytes()[-last:].decode("utf-8", "replace")
+
+    def type(self, line: str) -> None:
+        """Give it one line, as somebody at its terminal would."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    async def says(self, pattern: str, within: float = 10.0, *, after: int = 0) -> re.Match[str]:
+        """Wait until its output matches; `after`: only what comes behind so many characters. TimeoutError tells it."""
+        deadline = time.monotonic() + within
+        # Another process writes it: there is no event to wait for.
+        while (found := re.compile(pattern).search(self.output(), after)) is None:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError(f"it never said {pattern!r}: {self.said()}")
+            await asyncio.sleep(0.02)
+        return found
+
+    def output(self) -> str:
+        """All of its output so far."""
+        return self.log.read_bytes().decode("utf-8", "replace")
 
     def wait_for_port(self, port: int, kind: socket.SocketKind = socket.SOCK_DGRAM, within: float = 10.0) -> None:
         """Block until the program holds `port`; NotReady when it ends or `within` seconds pass."""

@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import yaml
 
 from bridge.agent.script import Script
 from bridge.agent.server import AgentServer, AgentSession
-from tests.phones.processes import NotReady, Program, free_port, free_port_range
+from tests.phones.processes import NotReady, Program, free_port, free_port_range, free_signalling_port
 from tests.realtime_events import problems
 
 RTP_PORTS = 200
@@ -30,6 +30,8 @@ class Service(Program):
     """A running `sipbridge serve`."""
 
     sip_port: int
+    """UDP and TCP at 127.0.0.1."""
+    tls_port: int
     http_port: int
 
     @classmethod
@@ -39,12 +41,18 @@ class Service(Program):
         agent: Mapping[str, Any],
         *,
         environ: Mapping[str, str] | None = None,
+        listen: Sequence[str] = ("udp",),
         **sections: Any,
     ) -> Service:
-        """Start it with one agent and wait until `/readyz` says so. NotReady with its log when it does not."""
-        sip, http, rtp = free_port(), free_port(socket.SOCK_STREAM), free_port_range(RTP_PORTS)
+        """Start it with one agent and wait until `/readyz` says so. NotReady with its log when it does not.
+
+        `listen` names the transports: udp, tcp, tls (which wants `sip={"tls": ...}`).
+        """
+        sip, http, rtp = free_signalling_port(), free_port(socket.SOCK_STREAM), free_port_range(RTP_PORTS)
+        tls = free_port(socket.SOCK_STREAM)
+        addresses = [f"{name}://127.0.0.1:{tls if name == 'tls' else sip}" for name in listen]
         config: dict[str, Any] = {
-            "sip": {"listen": [f"udp://127.0.0.1:{sip}"]},
+            "sip": {"listen": addresses} | sections.pop("sip", {}),
             "media": {"ports": f"{rtp}-{rtp + RTP_PORTS - 1}"} | sections.pop("media", {}),
             "agents": {"test": dict(agent)},
             "http": {"listen": f"127.0.0.1:{http}"},
@@ -55,7 +63,7 @@ class Service(Program):
         path.write_text(yaml.safe_dump(config | sections))
         command = [sys.executable, "-m", "bridge", "serve", "--config", str(path)]
         service = cls(command, folder, environment=dict(os.environ) | dict(environ or {}))
-        service.sip_port, service.http_port = sip, http
+        service.sip_port, service.tls_port, service.http_port = sip, tls, http
         await service._until_ready()
         return service
 
@@ -88,6 +96,11 @@ class Service(Program):
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise TimeoutError(f"{metric} is {seen}, not {value}\n{self.said()}") from None
+
+    def uri(self, transport: str = "udp", user: str = "600") -> str:
+        """Where a phone dials it over that transport."""
+        port = self.tls_port if transport == "tls" else self.sip_port
+        return f"sip:{user}@127.0.0.1:{port};transport={transport}"
 
     def cpu_seconds(self) -> float:
         """CPU time of the service so far, user and system, as the system counts it."""
