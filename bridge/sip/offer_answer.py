@@ -1,4 +1,4 @@
-"""Offer and answer for one G.711 stream (RFC 3264, RFC 3551, RFC 4733)."""
+"""Offer and answer for one G.711 stream (RFC 3264, RFC 3551, RFC 4733, RFC 4568)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
+from . import audio_line
+from .audio_line import PLAIN, PTIME_MS, SECURE, TELEPHONE_EVENT, Fault, intersection
 from .errors import SipError
-from .sdp import DIRECTIONS, STATIC, Attribute, Connection, Media, Origin, SessionDescription
+from .sdes import Crypto, Policy, Security, accepted, answered
+from .sdp import STATIC, Connection, Media, Origin, SessionDescription
 from .uri import host_port
 
-PTIME_MS = 20
-TELEPHONE_EVENT = 101
-"""The payload type for events in offers of ours."""
-
-_PROTOCOL = "RTP/AVP"
-_EVENTS = "0-15"
-_UNSPECIFIED = ("0.0.0.0", "::")
 _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 
 
@@ -25,9 +21,11 @@ class Negotiated:
     """What both sides agreed on, seen from here.
 
     `codec` is "PCMU" or "PCMA". `direction` is ours: recvonly means that nothing is sent.
-    `telephone_event` is the payload type of RFC 4733 events, None when the peer has none.
-    `remote_host` is as the peer wrote it (a literal or a name); on an old-style hold it is 0.0.0.0.
-    `ptime_ms` is the packet time the peer asks for.
+    `receive_payload_type` is the codec's in what comes; `receives_as` has every payload type that may come with its
+    codec, because the answer to an offer of both may use both. `telephone_event` is the payload type of RFC 4733
+    events that we send, None when the peer has none; `receive_telephone_event` that of those that come.
+    `remote_host` is as the peer wrote it (a literal or a name); on an old-style hold it is the unspecified address.
+    `ptime_ms` is the packet time the peer asks for. `security` are the keys of SRTP, None for plain RTP.
     """
 
     codec: str
@@ -38,6 +36,9 @@ class Negotiated:
     remote_port: int
     direction: str
     ptime_ms: int
+    receives_as: tuple[tuple[int, str], ...] = ()
+    receive_telephone_event: int | None = None
+    security: Security | None = None
 
     @property
     def sends(self) -> bool:
@@ -59,11 +60,27 @@ def offer(
     version: int = 0,
     direction: str = "sendrecv",
     ptime_ms: int = PTIME_MS,
+    event: int = TELEPHONE_EVENT,
+    crypto: Sequence[Crypto] = (),
+    previous: SessionDescription | None = None,
 ) -> SessionDescription:
-    """An offer of one audio stream; `preferences` are static payload types (0 PCMU, 8 PCMA)."""
-    encodings = [(str(number), STATIC[str(number)][0]) for number in preferences]
-    media = _audio(port, encodings, TELEPHONE_EVENT, direction, ptime_ms)
-    return SessionDescription(_origin(local_address, session_id, version), (media,), Connection.of(local_address))
+    """An offer of one audio stream; `preferences` are static payload types (0 PCMU, 8 PCMA).
+
+    With lines of `crypto` it asks for SRTP. Within a session `previous` is our last description: its declined streams
+    keep their places, and the audio its place and profile (RFC 3264 section 8).
+    """
+    encodings = [(number, STATIC[str(number)][0]) for number in preferences]
+    sections = [media.declined for media in previous.media] if previous is not None else []
+    place = 0 if previous is None else _place(previous)
+    protocol = SECURE[0] if crypto else PLAIN[0]
+    if previous is not None and previous.media[place].protocol.endswith("F"):
+        protocol += "F"
+    sections[place : place + 1] = [
+        audio_line.written(port, protocol, encodings, event, direction, ptime_ms, lines=crypto)
+    ]
+    return SessionDescription(
+        _origin(local_address, session_id, version), tuple(sections), Connection.of(local_address)
+    )
 
 
 def answer(
@@ -76,45 +93,65 @@ def answer(
     version: int = 0,
     prefer_ours: bool = False,
     ptime_ms: int = PTIME_MS,
+    direction: str = "sendrecv",
+    srtp: Policy = "off",
+    security: Security | None = None,
 ) -> tuple[SessionDescription, Negotiated]:
     """The answer to `offer`: the first audio stream we can serve, every other m= declined.
 
     The codec is the first of the offer that is in `preferences`, or with `prefer_ours` the first of
-    `preferences` that is in the offer. SipError 488 with a Warning when no stream can be served.
+    `preferences` that is in the offer. `direction` is the most that we want: sendonly while we hold.
+    With `srtp` optional a protected stream comes before a plain one; `security` are the keys of the session so far.
+    SipError 488 with a Warning when no stream can be served.
     """
     wanted = tuple(STATIC[str(number)][0] for number in preferences)
-    chosen, negotiated = _choose(offer, wanted, prefer_ours, local_address)
-    sections = []
-    for media in offer.media:
-        if media is chosen:
-            encodings = [(str(negotiated.receive_payload_type), negotiated.codec)]
-            ours = _audio(port, encodings, negotiated.telephone_event, negotiated.direction, ptime_ms)
-            sections.append(ours)
-        else:
-            sections.append(Media(media.kind, 0, media.protocol, media.formats))
-    description = SessionDescription(
-        _origin(local_address, session_id, version),
-        tuple(sections),
-        Connection.of(local_address),
-        times=offer.times or ("0 0",),
+    chosen, codec = _choose(offer, wanted, prefer_ours, local_address, srtp)
+    lines = audio_line.keys(chosen) if chosen.protocol in SECURE else []
+    agreed = _negotiated(offer, chosen, codec)
+    event = agreed.telephone_event
+    agreed = replace(
+        agreed,
+        direction=intersection(agreed.direction, direction),
+        receive_telephone_event=event,
+        security=answered(lines[0], security) if lines else None,
     )
-    return description, negotiated
+    ours = audio_line.written(
+        port,
+        chosen.protocol,
+        [(codec[1], codec[0])],
+        event,
+        agreed.direction,
+        ptime_ms,
+        lines=(agreed.security.ours,) if agreed.security is not None else (),
+    )
+    sections = tuple(ours if media is chosen else media.declined for media in offer.media)
+    origin, times = _origin(local_address, session_id, version), offer.times or ("0 0",)
+    return SessionDescription(origin, sections, Connection.of(local_address), times=times), agreed
 
 
 def accept(offer: SessionDescription, answer: SessionDescription) -> Negotiated:
     """What the peer's `answer` to our `offer` means; SipError 488 when it leaves no audio."""
+    here = offer.origin.address
     if len(answer.media) != len(offer.media):
-        raise _refusal(304, "Media type not available", offer.origin.address)
-    wanted = tuple(encoding[0] for encoding in _g711(offer.media[0]))
-    _, theirs = _choose(answer, wanted, False, offer.origin.address)
-    mine = _payload_type(offer.media[0], theirs.codec)
-    event = _telephone_event(offer.media[0])
-    allowed = _intersection(offer.direction_of(offer.media[0]), theirs.direction)
+        raise _refusal(audio_line.NO_AUDIO, here)
+    place = _place(offer)
+    mine, theirs = offer.media[place], replace(answer, media=(answer.media[place],))
+    offered = audio_line.codecs(mine)
+    srtp: Policy = "required" if mine.protocol in SECURE else "off"
+    chosen, codec = _choose(theirs, tuple(name for name, _ in offered), False, here, srtp)
+    agreed = _negotiated(theirs, chosen, codec)
+    event = audio_line.telephone_event(mine)
+    security = accepted(audio_line.keys(mine), audio_line.keys(chosen)) if srtp == "required" else None
+    if security is None and srtp == "required":
+        raise _refusal(audio_line.KEYS, here)
     return replace(
-        theirs,
-        receive_payload_type=theirs.receive_payload_type if mine is None else mine,
-        telephone_event=theirs.telephone_event if event is not None else None,
-        direction=allowed,
+        agreed,
+        receive_payload_type=next((number for name, number in offered if name == codec[0]), codec[1]),
+        receives_as=tuple((number, name) for name, number in offered),
+        telephone_event=agreed.telephone_event if event is not None else None,
+        receive_telephone_event=event,
+        direction=intersection(offer.direction_of(mine), agreed.direction),
+        security=security,
     )
 
 
@@ -131,104 +168,77 @@ def continued(previous: bytes, new: bytes) -> bytes:
     return bytes(replace(after, origin=replace(before.origin, version=str(version))))
 
 
+def refusal_of_address(local_address: str) -> SipError:
+    """488 for a place that this machine cannot send to."""
+    return _refusal(audio_line.ADDRESS, local_address)
+
+
 def _choose(
-    description: SessionDescription, wanted: Sequence[str], prefer_ours: bool, local_address: str
-) -> tuple[Media, Negotiated]:
-    warning = (304, "Media type not available")
-    for media in description.media:
-        if media.kind != "audio" or media.port == 0:
-            continue
-        connection = description.connection_of(media)
-        if media.protocol != _PROTOCOL:
-            warning = (302, "Incompatible transport protocol")
-        elif connection is None or _is_no_host(connection.host):
-            warning = (301, "Incompatible network address formats")
-        elif not _same_family(connection.host, local_address):
-            warning = (300, "Incompatible network protocol")
-        elif (codec := _codec(media, wanted, prefer_ours)) is None:
-            warning = (305, "Incompatible media format")
-        else:
-            return media, _negotiated(media, codec, connection, description.direction_of(media))
-    raise _refusal(*warning, local_address)
+    description: SessionDescription, wanted: Sequence[str], prefer_ours: bool, local_address: str, srtp: Policy
+) -> tuple[Media, tuple[str, int]]:
+    """The stream to serve and its codec; SipError 488 with the Warning of the last one that fails."""
+    fault = audio_line.NO_AUDIO
+    candidates = [media for media in description.media if media.kind == "audio" and media.port != 0]
+    if srtp != "off":
+        candidates.sort(key=lambda media: media.protocol not in SECURE)
+    for media in candidates:
+        found = _fault(description, media, local_address, srtp)
+        codec = _codec(media, wanted, prefer_ours)
+        if found is None and codec is not None:
+            return media, codec
+        fault = found or audio_line.FORMAT
+    raise _refusal(fault, local_address)
 
 
-def _negotiated(media: Media, codec: tuple[str, int], connection: Connection, direction: str) -> Negotiated:
-    local = _REVERSED[direction]
-    if connection.host in _UNSPECIFIED:
+def _fault(description: SessionDescription, media: Media, local_address: str, srtp: Policy) -> Fault | None:
+    secure = media.protocol in SECURE
+    if (not secure and media.protocol not in PLAIN) or srtp == ("off" if secure else "required"):
+        return audio_line.PROTOCOL
+    fault = audio_line.fault_of(description.connection_of(media), local_address)
+    if fault is None and secure and not audio_line.keys(media):
+        return audio_line.KEYS
+    return fault
+
+
+def _negotiated(description: SessionDescription, media: Media, codec: tuple[str, int]) -> Negotiated:
+    name, number = codec
+    connection = description.connection_of(media)
+    assert connection is not None, "a stream without one is not chosen"
+    direction = _REVERSED[description.direction_of(media)]
+    if audio_line.is_nowhere(connection.host):
         # RFC 2543 hold: nowhere to send to, but the peer may still speak.
-        local = _intersection(local, "recvonly")
+        direction = intersection(direction, "recvonly")
     return Negotiated(
-        codec[0], codec[1], codec[1], _telephone_event(media), connection.host, media.port, local, _ptime(media)
+        name,
+        number,
+        number,
+        audio_line.telephone_event(media),
+        _plain(connection.host),
+        media.port,
+        direction,
+        audio_line.packet_time(media),
+        receives_as=((number, name),),
     )
 
 
-def _g711(media: Media) -> list[tuple[str, int]]:
-    found = []
-    for payload_type in media.formats:
-        encoding = media.encoding(payload_type)
-        if encoding in (("PCMU", 8000), ("PCMA", 8000)) and _is_payload_type(payload_type):
-            found.append((encoding[0], int(payload_type)))
-    return found
-
-
 def _codec(media: Media, wanted: Sequence[str], prefer_ours: bool) -> tuple[str, int] | None:
-    usable = [codec for codec in _g711(media) if codec[0] in wanted]
+    found = [codec for codec in audio_line.codecs(media) if codec[0] in wanted]
     if prefer_ours:
-        usable.sort(key=lambda codec: wanted.index(codec[0]))
-    return usable[0] if usable else None
+        found.sort(key=lambda codec: wanted.index(codec[0]))
+    return found[0] if found else None
 
 
-def _payload_type(media: Media, codec: str) -> int | None:
-    return next((number for name, number in _g711(media) if name == codec), None)
+def _place(description: SessionDescription) -> int:
+    """Which m= of a description of ours is the audio: the one that is on."""
+    return next((at for at, media in enumerate(description.media) if media.port != 0), 0)
 
 
-def _telephone_event(media: Media) -> int | None:
-    for payload_type in media.formats:
-        if media.encoding(payload_type) == ("TELEPHONE-EVENT", 8000) and _is_payload_type(payload_type):
-            return int(payload_type)
-    return None
-
-
-def _is_payload_type(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128
-
-
-def _ptime(media: Media) -> int:
-    asked = _milliseconds(media.attribute("ptime")) or PTIME_MS
-    limit = _milliseconds(media.attribute("maxptime"))
-    return min(asked, limit) if limit else asked
-
-
-def _milliseconds(text: str | None) -> int | None:
-    whole = (text or "").strip().partition(".")[0]
-    if not whole.isascii() or not whole.isdigit() or len(whole) > 4:
-        return None
-    return int(whole) or None
-
-
-def _intersection(one: str, other: str) -> str:
-    sends = "send" in one and "send" in other
-    receives = "recv" in one and "recv" in other
-    return DIRECTIONS[(0 if receives else 1) if sends else (2 if receives else 3)]
-
-
-def _is_no_host(host: str) -> bool:
-    """Whether it is the address of many: nobody's phone."""
+def _plain(host: str) -> str:
+    """One spelling per IP address."""
     try:
-        address = ip_address(host)
+        return str(ip_address(host))
     except ValueError:
-        return False
-    return address.is_multicast or str(address) == "255.255.255.255"
-
-
-def _same_family(host: str, local_address: str) -> bool:
-    """Whether our socket can send there; a name, or the nowhere of an old-style hold, says nothing about it."""
-    if host in _UNSPECIFIED:
-        return True
-    try:
-        return ip_address(host).version == ip_address(local_address).version
-    except ValueError:
-        return True
+        return host
 
 
 def _origin(local_address: str, session_id: int, version: int) -> Origin:
@@ -236,16 +246,7 @@ def _origin(local_address: str, session_id: int, version: int) -> Origin:
     return Origin("-", str(session_id), str(version), local_address, family)
 
 
-def _audio(port: int, encodings: list[tuple[str, str]], event: int | None, direction: str, ptime_ms: int) -> Media:
-    attributes: list[Attribute] = [("rtpmap", f"{number} {name}/8000") for number, name in encodings]
-    formats = [number for number, _ in encodings]
-    if event is not None:
-        formats.append(str(event))
-        attributes += [("rtpmap", f"{event} telephone-event/8000"), ("fmtp", f"{event} {_EVENTS}")]
-    attributes += [("ptime", str(ptime_ms)), (direction, None)]
-    return Media("audio", port, _PROTOCOL, tuple(formats), attributes=tuple(attributes))
-
-
-def _refusal(code: int, text: str, local_address: str) -> SipError:
+def _refusal(fault: Fault, local_address: str) -> SipError:
+    code, text = fault
     warning = f'{code} {host_port(local_address)} "{text}"'
     return SipError(488, reason="not_acceptable", headers=(("Warning", warning),))

@@ -12,6 +12,12 @@ DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 STATIC = {"0": ("PCMU", 8000), "8": ("PCMA", 8000)}
 """Payload types that need no rtpmap (RFC 3551): name and clock rate in Hz."""
 
+MAX_STREAMS = 32
+MAX_FORMATS = 128
+"""Of one m= line: more than there are payload types is no offer."""
+MAX_LINES = 2000
+"""A browser's offer has some 200."""
+
 _LINE = re.compile(r"([a-z])=(.*)\Z", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _RTPMAP = re.compile(r"(\d{1,3})\s+([^\s/]+)/(\d{1,6})(?:/\d+)?\s*\Z")
@@ -75,15 +81,18 @@ Attribute = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One m= section. `others` are lines that mean nothing here (i=, b=, k=), kept as they came."""
+    """One m= section. `others` are lines that mean nothing here (i=, b=, k=), kept as they came.
+
+    Attributes may hold keys (a=crypto, k=): they are not in the repr, which may end in a log.
+    """
 
     kind: str
     port: int
     protocol: str
     formats: tuple[str, ...]
     connection: Connection | None = None
-    attributes: tuple[Attribute, ...] = ()
-    others: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = field(default=(), repr=False)
+    others: tuple[str, ...] = field(default=(), repr=False)
     port_count: int | None = None
 
     @property
@@ -95,17 +104,27 @@ class Media:
         """Value of the first attribute of that name ("" for a flag); None when absent."""
         return next((value or "" for key, value in self.attributes if key == name), None)
 
-    def encoding(self, payload_type: str) -> tuple[str, int] | None:
-        """Upper-case encoding name and clock rate in Hz of a format; None when it is not known."""
-        for name, value in self.attributes:
-            match = _RTPMAP.match(value or "") if name == "rtpmap" else None
-            if match is not None and match[1] == payload_type:
-                return match[2].upper(), int(match[3])
-        return STATIC.get(payload_type)
+    def values(self, name: str) -> list[str]:
+        """Values of all attributes of that name, in their order."""
+        return [value or "" for key, value in self.attributes if key == name]
+
+    def encodings(self) -> dict[str, tuple[str, int]]:
+        """Upper-case encoding name and clock rate in Hz of every format that is known, by payload type."""
+        known = dict(STATIC)
+        # From the last to the first, because the first line for a payload type counts.
+        for value in reversed(self.values("rtpmap")):
+            if (match := _RTPMAP.match(value)) is not None:
+                known[match[1]] = match[2].upper(), int(match[3])
+        return {payload_type: known[payload_type] for payload_type in self.formats if payload_type in known}
+
+    @property
+    def declined(self) -> Media:
+        """The same section refused: port 0, nothing else said (RFC 3264 section 6). A format must stand there."""
+        return Media(self.kind, 0, self.protocol, self.formats or ("0",))
 
     def lines(self) -> Iterator[str]:
         count = "" if self.port_count is None else f"/{self.port_count}"
-        yield f"m={self.kind} {self.port}{count} {self.protocol} {' '.join(self.formats)}"
+        yield " ".join((f"m={self.kind} {self.port}{count} {self.protocol}", *self.formats))
         yield from _ordered(self.others, "i")
         if self.connection is not None:
             yield f"c={self.connection}"
@@ -122,8 +141,8 @@ class SessionDescription:
     connection: Connection | None = None
     name: str = "-"
     times: tuple[str, ...] = ("0 0",)
-    attributes: tuple[Attribute, ...] = ()
-    others: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = field(default=(), repr=False)
+    others: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return "".join(f"{line}\r\n" for line in self._lines())
@@ -160,6 +179,8 @@ class SessionDescription:
         if not lines or lines[0] != ("v", "0"):
             raise _malformed("v=")
         starts = [index for index, (letter, _) in enumerate(lines) if letter == "m"]
+        if len(starts) > MAX_STREAMS:
+            raise _malformed("too many m=")
         session = _Section()
         for letter, value in lines[1 : starts[0] if starts else None]:
             session.take(letter, value)
@@ -199,7 +220,9 @@ class _Section:
         elif letter == "s":
             self.name = value
         elif letter == "c":
-            self.connection = Connection.parse(value)
+            # Only multicast in layers has several (RFC 4566 section 5.7): the first is the base.
+            connection = Connection.parse(value)
+            self.connection = self.connection or connection
         elif letter == "t":
             self.times.append(value)
         elif letter == "a":
@@ -213,8 +236,11 @@ class _Section:
 
 def _split(data: bytes) -> list[tuple[str, str]]:
     text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").rstrip("\n")
+    lines = text.split("\n")
+    if len(lines) > MAX_LINES:
+        raise _malformed("too many lines")
     pairs = []
-    for line in text.split("\n"):
+    for line in lines:
         match = _LINE.match(line)
         if match is None or _CONTROL.search(line):
             raise _malformed("not a line of SDP")
@@ -224,10 +250,13 @@ def _split(data: bytes) -> list[tuple[str, str]]:
 
 def _parse_media(lines: list[tuple[str, str]]) -> Media:
     fields = lines[0][1].split()
-    if len(fields) < 4:
+    if not 3 <= len(fields) <= 3 + MAX_FORMATS:
         raise _malformed("m=")
     kind, port, protocol, *formats = fields
     port, slash, count = port.partition("/")
+    if not formats and port != "0":
+        # Only streams that are off are seen without a format.
+        raise _malformed("m=")
     section = _Section()
     for letter, value in lines[1:]:
         if letter not in "icbka":

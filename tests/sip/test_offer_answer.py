@@ -47,7 +47,7 @@ def test_the_first_codec_of_the_offer_wins(
         payload_type,
     )
     assert description.media[0].formats == (str(payload_type),)
-    assert description.media[0].encoding(str(payload_type)) == (codec, 8000)
+    assert description.media[0].encodings() == {str(payload_type): (codec, 8000)}
 
 
 def test_our_preference_can_rule() -> None:
@@ -59,7 +59,9 @@ def test_our_preference_can_rule() -> None:
 def test_what_is_negotiated() -> None:
     text = audio("8 97 101", "rtpmap:97 telephone-event/16000", "rtpmap:101 Telephone-Event/8000", "ptime:30")
     description, negotiated = answered(text)
-    assert negotiated == Negotiated("PCMA", 8, 8, 101, "192.0.2.1", 4000, "sendrecv", 30)
+    assert negotiated == Negotiated(
+        "PCMA", 8, 8, 101, "192.0.2.1", 4000, "sendrecv", 30, receives_as=((8, "PCMA"),), receive_telephone_event=101
+    )
     assert (description.origin.session_id, description.origin.version) == ("7", "0")
     assert description.times == ("3 4",)
     assert description.media[0].formats == ("8", "101")
@@ -136,7 +138,8 @@ def test_every_stream_is_answered_in_its_place() -> None:
         (audio("0", port=0), 304),
         (audio("9 18"), 305),
         (audio("0", protocol="RTP/SAVP"), 302),
-        (audio("0", protocol="RTP/AVPF"), 302),
+        (audio("0", protocol="UDP/TLS/RTP/SAVPF"), 302),
+        (audio("0", protocol="TCP/RTP/AVP"), 302),
         (audio("0").replace("\r\n", "\r\nc=IN IP4 239.1.1.1/9\r\n", 1), 301),
     ],
 )
@@ -168,7 +171,14 @@ def test_an_answer_with_other_payload_types_goes_both_ways() -> None:
     ours = offer("h", 4000, session_id=1)
     negotiated = accept(ours, describe(audio("96", "rtpmap:96 PCMA/8000")))
     assert (negotiated.send_payload_type, negotiated.receive_payload_type) == (96, 8)
-    assert negotiated.telephone_event is None
+    assert negotiated.receives_as == ((0, "PCMU"), (8, "PCMA"))
+    assert (negotiated.telephone_event, negotiated.receive_telephone_event) == (None, 101)
+
+
+def test_each_side_names_its_own_payload_type_of_events() -> None:
+    ours = offer("h", 4000, session_id=1)
+    negotiated = accept(ours, describe(audio("0 96", "rtpmap:96 telephone-event/8000")))
+    assert (negotiated.telephone_event, negotiated.receive_telephone_event) == (96, 101)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +226,13 @@ def test_any_offer_gets_an_answer_or_488(formats: list[str], attribute: str) -> 
         ("IN IP6 2001:db8::1", "192.0.2.1", "300"),
         ("IN IP4 192.0.2.1", "2001:db8::1", "300"),
         ("IN IP4 255.255.255.255", "192.0.2.1", "301"),
+        ("IN IP4 240.0.0.1", "192.0.2.1", "301"),
+        ("IN IP4 0.0.0.9", "192.0.2.1", "301"),
+        ("IN IP6 127.0.0.1", "192.0.2.1", "301"),
+        ("IN IP6 127.0.0.1", "2001:db8::1", "301"),
+        ("IN IP4 2001:db8::1", "2001:db8::2", "301"),
+        ("IN IP6 ff02::1", "2001:db8::2", "301"),
+        ("IN IP6 ::ffff:192.0.2.9", "2001:db8::2", "301"),
     ],
 )
 def test_an_address_that_our_socket_cannot_reach_is_refused(host: str, local: str, warning: str) -> None:
@@ -224,3 +241,62 @@ def test_an_address_that_our_socket_cannot_reach_is_refused(host: str, local: st
         answer(SessionDescription.parse(text.encode()), local, 5000, session_id=1)
     assert refused.value.status == 488
     assert dict(refused.value.headers)["Warning"].startswith(warning)
+
+
+BROWSER = (
+    "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+    "a=group:BUNDLE 0 1 2\r\na=extmap-allow-mixed\r\na=msid-semantic: WMS x\r\na=ice-lite\r\na=setup:actpass\r\n"
+    "a=fingerprint:sha-256 AA:BB\r\n"
+    "m=video 4002 RTP/AVP 96\r\na=mid:0\r\na=rtcp-fb:96 nack pli\r\na=rtpmap:96 VP8/90000\r\n"
+    "m=audio 4000 RTP/AVP 111 0\r\na=mid:1\r\na=candidate:1 1 udp 2130706431 192.0.2.1 4000 typ host\r\n"
+    "a=ice-ufrag:x\r\na=ice-pwd:y\r\na=rtcp-mux\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=extmap:1 urn:x\r\na=msid:a b\r\n"
+    "a=ssrc:1 cname:x\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10\r\n"
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:2\r\na=sctp-port:5000\r\n"
+    "m=image 0 udptl\r\n"
+)
+
+
+def test_what_a_browser_adds_is_passed_over() -> None:
+    description, negotiated = answer(SessionDescription.parse(BROWSER.encode()), "192.0.2.10", 5000, session_id=1)
+    assert (negotiated.codec, negotiated.remote_port) == ("PCMU", 4000)
+    assert [(media.kind, media.port, media.formats) for media in description.media] == [
+        ("video", 0, ("96",)),
+        ("audio", 5000, ("0",)),
+        ("application", 0, ("webrtc-datachannel",)),
+        ("image", 0, ("0",)),
+    ]
+    names = {name for media in (description, *description.media) for name, _ in media.attributes}
+    assert names == {"rtpmap", "ptime", "sendrecv"}
+    assert SessionDescription.parse(bytes(description)) == description
+
+
+def test_a_profile_with_feedback_is_answered_in_kind() -> None:
+    assert answered(audio("0", protocol="RTP/AVPF"))[0].media[0].protocol == "RTP/AVPF"
+
+
+@pytest.mark.parametrize(
+    ("offered", "ours"),
+    [("sendrecv", "sendonly"), ("recvonly", "sendonly"), ("sendonly", "inactive"), ("inactive", "inactive")],
+)
+def test_while_we_hold_the_answer_lets_nothing_in(offered: str, ours: str) -> None:
+    assert answered(audio("0", offered), direction="sendonly")[1].direction == ours
+
+
+def test_an_old_hold_has_one_spelling() -> None:
+    held = describe(audio("0"), connection="IN IP6 0:0:0:0:0:0:0:0")
+    negotiated = answer(held, "2001:db8::1", 5000, session_id=1)[1]
+    assert (negotiated.remote_host, negotiated.direction) == ("::", "recvonly")
+
+
+def test_an_offer_within_a_session_keeps_every_stream_in_its_place() -> None:
+    first, _ = answered("m=video 4002 RTP/AVP 99\r\n", audio("8", protocol="RTP/AVPF"), "m=image 4004 udptl t38\r\n")
+    again = offer("192.0.2.10", 5000, (8, 0), session_id=7, previous=first, event=96)
+    assert [(media.kind, media.port, media.protocol, media.formats) for media in again.media] == [
+        ("video", 0, "RTP/AVP", ("99",)),
+        ("audio", 5000, "RTP/AVPF", ("8", "0", "96")),
+        ("image", 0, "udptl", ("t38",)),
+    ]
+    theirs = describe("m=video 0 RTP/AVP 99\r\n", audio("0", protocol="RTP/AVPF"), "m=image 0 udptl t38\r\n")
+    assert accept(again, theirs).codec == "PCMU"
+    with pytest.raises(SipError):
+        accept(again, describe(audio("0"), "m=video 0 RTP/AVP 99\r\n", "m=image 0 udptl t38\r\n"))

@@ -33,7 +33,7 @@ def test_every_line_has_its_place() -> None:
     assert session.connection_of(audio) == Connection("ff15::101", "IP6")
     assert session.connection_of(video) == session.connection
     assert (session.direction_of(audio), session.direction_of(video)) == ("sendonly", "recvonly")
-    assert (audio.encoding("96"), audio.encoding("0"), audio.encoding("97")) == (("L8", 8000), ("PCMU", 8000), None)
+    assert audio.encodings() == {"0": ("PCMU", 8000), "96": ("L8", 8000)}
     assert audio.attribute("ice-ufrag") == "x:y"
     assert audio.attribute("ptime") is None
 
@@ -44,8 +44,9 @@ def test_written_it_is_what_came_except_the_multicast_scope() -> None:
 
 
 def test_an_rtpmap_overrides_a_static_type() -> None:
-    media = Media("audio", 1, "RTP/AVP", ("0",), attributes=(("rtpmap", "0 G729/8000/1"),))
-    assert media.encoding("0") == ("G729", 8000)
+    lines = (("rtpmap", "0 G729/8000/1"), ("rtpmap", "0 L16/8000"), ("rtpmap", "x"), ("rtpmap", None))
+    media = Media("audio", 1, "RTP/AVP", ("0", "8", "9"), attributes=lines)
+    assert media.encodings() == {"0": ("G729", 8000), "8": ("PCMA", 8000)}
 
 
 def test_line_feeds_alone_and_no_times_are_tolerated() -> None:
@@ -80,6 +81,37 @@ def test_malformed_descriptions(text: bytes) -> None:
         parse(text)
     assert caught.value.status == 400
     assert caught.value.phrase.startswith("Malformed SDP")
+
+
+def test_a_stream_that_is_off_may_lack_its_formats() -> None:
+    session = parse(b"v=0\r\no=- 1 1 IN IP4 h\r\nc=IN IP4 h\r\nm=image 0 udptl\r\n")
+    assert bytes(session).endswith(b"m=image 0 udptl\r\n")
+    assert session.media[0].declined == Media("image", 0, "udptl", ("0",))
+
+
+def test_the_first_of_several_connections_counts() -> None:
+    head = b"v=0\r\no=- 1 1 IN IP4 h\r\nc=IN IP4 a\r\nc=IN IP4 b\r\n"
+    session = parse(head + b"m=audio 1 RTP/AVP 0\r\nc=IN IP4 224.2.1.1/127/3\r\nc=IN IP4 224.2.1.2/127/3\r\n")
+    assert (session.connection, session.media[0].connection) == (Connection("a"), Connection("224.2.1.1"))
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"m=audio 1 RTP/AVP 0\r\n" * 33,
+        b"m=audio 1 RTP/AVP" + b" 0" * 129 + b"\r\n",
+        b"a=x\r\n" * 2000,
+    ],
+)
+def test_a_description_has_bounds(tail: bytes) -> None:
+    with pytest.raises(SipError):
+        parse(b"v=0\r\no=- 1 1 IN IP4 h\r\n" + tail)
+
+
+def test_no_key_is_in_a_repr() -> None:
+    stream = b"m=audio 1 RTP/SAVP 0\r\nk=clear:SECRET\r\na=crypto:1 X inline:SECRET\r\n"
+    session = parse(b"v=0\r\no=- 1 1 IN IP4 h\r\nk=clear:SECRET\r\n" + stream)
+    assert bytes(session).count(b"SECRET") == 3 and "SECRET" not in repr(session)
 
 
 @given(st.binary(max_size=200))
