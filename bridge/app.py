@@ -142,7 +142,7 @@ class App:
             if endpoint.transport != "udp":
                 log.warning("listen.skipped", transport=endpoint.transport, advice="this version answers UDP only")
         for name, trunk in self.config.trunks.items():
-            if trunk.register_ is not None:
+            if trunk.register_:
                 log.warning("trunk.not_registered", trunk=name, advice="this version does not register: route by IP")
         if not self._listen_addresses():
             raise StartFailed("sip.listen: this version answers UDP only: add udp://0.0.0.0:5060")

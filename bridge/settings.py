@@ -21,6 +21,18 @@ _MARKED = re.compile("\ue000(\\w+)(?::-([^\ue001]*))?\ue001")
 _Place = tuple[str | int, ...]
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a telephone number stays what it is: 0600 is no octal number, +4930 no integer, 12:30 no time."""
+
+
+_INTEGER = "tag:yaml.org,2002:int"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INTEGER, "tag:yaml.org,2002:timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INTEGER, re.compile(r"-?(?:0|[1-9][0-9]*)\Z"), list("-0123456789"))
+
+
 class ConfigError(Exception):
     """The configuration cannot be used; the text holds one line per fault."""
 
@@ -39,7 +51,7 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
     for name, text in sorted(environ.items()):
         if name.startswith(PREFIX) and "__" in name:
             place = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
-            _overlay(tree, place, _scalar(name, text), name)
+            _overlay(tree, place, _scalar(name, text, place), name)
             sources[place] = name
     try:
         return Config.model_validate(tree)
@@ -51,8 +63,8 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
 def _read(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[_Place, int]]:
     try:
         text = _VARIABLE.sub("\ue000\\1\ue001", path.read_text(encoding="utf-8"))
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=_Loader)
+        tree = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -112,9 +124,11 @@ def _expand(value: Any, place: _Place, environ: Mapping[str, str], where: Any) -
     return _MARKED.sub(replace, value)
 
 
-def _scalar(name: str, text: str) -> Any:
+def _scalar(name: str, text: str, place: _Place) -> Any:
+    if place[-1] == "password":
+        return text
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise ConfigError(f"{name}: not a YAML value; put quotes around text with special characters") from None
     return text if value is None and text.strip() not in ("null", "~") else value
@@ -138,6 +152,9 @@ def _explain(fault: dict[str, Any], sources: Mapping[_Place, str], fallback: str
     error = fault.get("ctx", {}).get("error")
     if isinstance(error, Misplaced):
         place = error.place
+    written = tuple(part for part in place if isinstance(part, str))
+    if place not in sources and written in sources and isinstance(place[-1], str):
+        place = written  # one registration, written without a list
     origin = place
     while origin and origin not in sources:
         origin = origin[:-1]
@@ -151,11 +168,16 @@ def _reason(fault: dict[str, Any], place: _Place) -> str:
     if kind == "missing":
         return "must be given"
     if kind == "value_error":
-        shown = "" if isinstance(value, dict | BaseModel) else f"{value!r}: "
+        shown = "" if isinstance(value, dict | BaseModel) or _is_secret(place) else f"{value!r}: "
         return f"{shown}{context['error']}"
-    if "password" in place or "key" in place:
-        return str(fault["msg"])
+    if _is_secret(place):
+        return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}"
     return f"{value!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def _is_secret(place: _Place) -> bool:
+    """Whether a wrong value might be a password that stands in the wrong place."""
+    return not {"password", "key", "users"}.isdisjoint(place) and place[:2] != ("sip", "tls")
 
 
 def _unknown_key(place: _Place) -> str:

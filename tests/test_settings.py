@@ -50,8 +50,9 @@ def test_the_whole_shape_is_read(tmp_path: Path) -> None:
         ("udp", "0.0.0.0", 5060),
         ("tcp", "0.0.0.0", 5060),
     ]
-    register = config.trunks["pbx"].register_
-    assert register is not None and register.password.get_secret_value() == "geheim"
+    (register,) = config.trunks["pbx"].register_
+    assert register.server == ("sip:pbx.local",)
+    assert register.credentials == ("600", "geheim")
     assert config.media.port_range == (20000, 20999)
     assert config.agents["reception"].tools == ("hang_up", "transfer")
     assert [route.to for route in config.routes] == ["600", "*"]

@@ -1,0 +1,103 @@
+"""The configuration's shape: frozen models, one per section, with ranges and defaults.
+
+How files and the environment become these models is in `settings`. Every key can come from the environment as
+`BRIDGE_<SECTION>__<KEY>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field, model_validator
+
+from .agent import DEFAULT_AGENT, OPENAI_URL, Agent, NoiseReduction, SemanticVad, ServerVad, Transcription, Transfer
+from .route import Route
+from .section import Misplaced, Section
+from .service import Http, Limits, Log, Media
+from .sip import Endpoint, Registrar, SessionTimer, Sip, Tls, User
+from .template import Template
+from .trunk import Register, Trunk
+
+__all__ = [
+    "DEFAULT_AGENT",
+    "OPENAI_URL",
+    "Agent",
+    "Config",
+    "Endpoint",
+    "Http",
+    "Limits",
+    "Log",
+    "Media",
+    "Misplaced",
+    "NoiseReduction",
+    "Register",
+    "Registrar",
+    "Route",
+    "SemanticVad",
+    "ServerVad",
+    "SessionTimer",
+    "Sip",
+    "Template",
+    "Tls",
+    "Transcription",
+    "Transfer",
+    "Trunk",
+    "User",
+]
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    sip: Sip = Sip()
+    trunks: dict[str, Trunk] = Field(default={})
+    registrar: Registrar = Registrar()
+    media: Media = Media()
+    agents: dict[str, Agent] = Field(default={"default": DEFAULT_AGENT})
+    routes: tuple[Route, ...] = ()
+    limits: Limits = Limits()
+    http: Http = Http()
+    log: Log = Log()
+
+    def callers(self) -> Iterator[tuple[str, str, User]]:
+        """Trunk ("" for the registrar's), name and user of everybody who may call with a password."""
+        for trunk, settings in self.trunks.items():
+            for name, user in settings.users.items():
+                yield trunk, name, user
+        for name, user in self.registrar.users.items():
+            yield "", name, user
+
+    @model_validator(mode="after")
+    def _routes_lead_to_agents(self) -> Config:
+        if not self.agents:
+            raise Misplaced(("agents",), "at least one agent must answer")
+        for number, route in enumerate(self.routes):
+            if route.agent not in self.agents:
+                known = ", ".join(sorted(self.agents))
+                raise Misplaced(("routes", number, "agent"), f"there is no agent {route.agent!r}; there are: {known}")
+            if route.trunk is not None and route.trunk not in self.trunks:
+                known = ", ".join(sorted(self.trunks)) or "none"
+                raise Misplaced(("routes", number, "trunk"), f"there is no trunk {route.trunk!r}; there are: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_name_has_one_password(self) -> Config:
+        owners: dict[str, str] = {}
+        for trunk, name, _ in self.callers():
+            place = ("trunks", trunk, "users", name) if trunk else ("registrar", "users", name)
+            if name in owners:
+                raise Misplaced(place, f"this user is there already, in {owners[name]}: a name can be used once")
+            owners[name] = ".".join(place[:-1])
+        return self
+
+    @model_validator(mode="after")
+    def _variables_come_from_somewhere(self) -> Config:
+        taken = {header.lower() for trunk in self.trunks.values() for header in trunk.headers}
+        for name, agent in self.agents.items():
+            for key in ("instructions", "greeting"):
+                text: str | None = getattr(agent, key)
+                unknown = Template.parse(text).headers - taken if text else frozenset()
+                if unknown:
+                    words = f"no trunk takes over {min(unknown)}: name it in trunks.<name>.headers"
+                    raise Misplaced(("agents", name, key), words)
+        return self

@@ -1,0 +1,41 @@
+"""Which agent takes a call."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from .pattern import Pattern
+from .section import Section
+
+
+def _pattern(text: str) -> str:
+    Pattern.parse(text)
+    return text
+
+
+PatternText = Annotated[str, AfterValidator(_pattern)]
+
+
+class Route(Section):
+    """An agent and the conditions that must all hold. The first route that fits wins.
+
+    Each condition but `trunk` is a pattern: `*` and `?`, or `/regular expression/`. One with an `@` in it is held
+    against user@host, any other against the user.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    to: PatternText | None = None
+    """Whom the Request-URI names: the dialled number."""
+    from_: PatternText | None = Field(default=None, alias="from")
+    """Who calls, as far as the trunk can be believed."""
+    to_header: PatternText | None = None
+    """Whom the To header names: what was dialled before anybody diverted the call."""
+    diverted_from: PatternText | None = None
+    """Who diverted the call to us."""
+    trunk: str | None = None
+    header: dict[str, PatternText] = Field(default={})
+    """Header name → pattern for any one of its lines."""
+    agent: str
