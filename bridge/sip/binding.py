@@ -1,0 +1,118 @@
+"""What to register, and what the answer to a REGISTER grants (RFC 3261 section 10.2, RFC 3608)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .address import Address
+from .digest import Credentials, Header
+from .errors import SipError
+from .grammar import parameter, parse_number
+from .headers import Headers
+from .message import Response
+from .uri import Uri, host_port
+
+EXPIRES_S = 300
+MAX_EXPIRES_S = 86_400
+MAX_RETRY_AFTER_S = 3600
+MAX_SERVICE_ROUTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What to register: `user` is the address of record, `server` the registrars, the preferred first.
+
+    A server with `;lr` is an outbound proxy and gets a Route. `transport` ("UDP", "TCP", "TLS") is for
+    servers that name none. `contact_user` is the user of our Contact, by default that of `user`.
+    """
+
+    server: tuple[Uri, ...]
+    user: Uri
+    credentials: tuple[Credentials, ...] = ()
+    expires_s: int = EXPIRES_S
+    contact_user: str | None = None
+    headers: tuple[Header, ...] = ()
+    transport: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.server or not self.user.host or self.expires_s < 1:
+            raise ValueError("a binding needs a server, an address of record such as sip:600@pbx.example, and a time")
+        Headers.make(self.headers)
+
+
+def registrar_of(user: Uri) -> Uri:
+    """The Request-URI: the domain of the address of record (section 10.2)."""
+    return Uri.parse(f"{user.scheme}:{host_port(user.host, user.port)}")
+
+
+def with_transport(uri: Uri, transport: str | None) -> Uri:
+    """`uri` with the transport of the binding, unless it names its own."""
+    if transport is None or uri.parameter("transport") is not None or uri.scheme == "sips":
+        return uri
+    return Uri.parse(f"{uri.text.partition('?')[0]};transport={transport.lower()}")
+
+
+def is_refusal(status: int) -> bool:
+    """Whether a second try or another server would hear the same."""
+    return status >= 600 or (300 <= status < 500 and status not in (408, 429, 480, 491))
+
+
+def advice(status: int) -> str:
+    """What the operator can do about a refusal."""
+    if status in (401, 407, 403):
+        return "check user and password"
+    if status in (404, 410, 604):
+        return "check that the registrar knows this user and domain"
+    if status == 423:
+        return "set expires_s as the registrar asks"
+    return "check server and user"
+
+
+def granted(response: Response, contact: str, asked: int) -> int:
+    """Seconds the registrar keeps our Contact (section 10.2.4): its own, else those of all."""
+    try:
+        own = _own(response, contact)
+    except SipError:
+        own = None
+    texts = (parameter(own.parameters, "expires") if own else None, response.header("Expires"))
+    said = [seconds for text in texts if (seconds := _number(text, 2**32 - 1)) is not None]
+    return min((*said, asked)[0], MAX_EXPIRES_S)
+
+
+def _own(response: Response, contact: str) -> Address | None:
+    """Our Contact in the registrar's list; some rewrite its address, then the user or its being alone tells."""
+    ours = Address.parse(contact, "Contact").uri
+    listed = [Address.parse(text, "Contact") for text in response.headers("Contact")]
+    same = [one for one in listed if (one.uri.user, one.uri.hop) == (ours.user, ours.hop)]
+    alike = [one for one in listed if one.uri.user == ours.user]
+    candidates = same or alike or (listed if len(listed) == 1 else [])
+    return candidates[0] if candidates else None
+
+
+def service_route(response: Response) -> tuple[str, ...]:
+    """The Route values for our calls (RFC 3608 section 5); none when one of them is malformed."""
+    try:
+        routes = response.headers("Service-Route")[:MAX_SERVICE_ROUTES]
+        for route in routes:
+            Address.parse(route, "Service-Route")
+    except SipError:
+        return ()
+    return tuple(routes)
+
+
+def retry_after(response: Response) -> float:
+    """Seconds of Retry-After (section 20.33), at most MAX_RETRY_AFTER_S; 0 when there is none."""
+    text = (response.header("Retry-After") or "").partition(";")[0].partition("(")[0].strip()
+    return float(min(_number(text, 2**32 - 1) or 0, MAX_RETRY_AFTER_S))
+
+
+def min_expires(response: Response) -> int | None:
+    """Seconds of Min-Expires (section 10.2.8); None when there is none, or more than MAX_EXPIRES_S."""
+    return _number(response.header("Min-Expires"), MAX_EXPIRES_S)
+
+
+def _number(text: str | None, limit: int) -> int | None:
+    try:
+        return None if text is None else parse_number(text.strip(), "number", limit)
+    except SipError:
+        return None

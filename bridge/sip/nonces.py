@@ -1,0 +1,120 @@
+"""What a digest server remembers: which nonces were used how often, and who failed."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+NONCE_LIFE_S = 300.0
+MAX_NONCES = 10_000
+REPEAT_S = 32.0
+"""How long the very same request may come again: 64 * T1, the life of its transaction."""
+
+MAX_FAILURES = 10
+FAILURE_WINDOW_S = 60.0
+MAX_HOSTS = 4096
+
+_ISSUED = 12
+_RANDOM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    issued: float
+    count: int
+    request: bytes
+    at: float
+
+
+class Nonces:
+    """Nonces that carry their time and our seal, so that those only given out cost no memory."""
+
+    def __init__(self, *, secret: bytes | None = None, life_s: float = NONCE_LIFE_S, limit: int = MAX_NONCES) -> None:
+        self._secret = secret or secrets.token_bytes(32)
+        self._life = life_s
+        self._limit = limit
+        self._used: OrderedDict[str, _Use] = OrderedDict()
+        # When the newest nonce was issued whose count had to be forgotten.
+        self._forgotten = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def issue(self, now: float) -> str:
+        """A new nonce."""
+        text = f"{int(now * 1000):0{_ISSUED}x}{secrets.token_hex(_RANDOM // 2)}"
+        return text + self._seal(text)
+
+    def take(self, nonce: str, count: int, request: bytes, now: float) -> bool:
+        """Use a nonce for the `count`-th time; False when it is not ours, too old, or that was done before.
+
+        `request` is a fingerprint: the same request may come again for a while, as a retransmission.
+        """
+        issued = self._issued(nonce)
+        if issued is None or now - issued > self._life:
+            return False
+        use = self._used.get(nonce)
+        if use is None and issued <= self._forgotten:
+            return False
+        if use is not None and count <= use.count:
+            return count == use.count and request == use.request and now - use.at <= REPEAT_S
+        self._used[nonce] = _Use(issued, count, request, now)
+        self._forget(now)
+        return True
+
+    def _issued(self, nonce: str) -> float | None:
+        text, seal = nonce[: _ISSUED + _RANDOM], nonce[_ISSUED + _RANDOM :]
+        if not nonce.isascii() or not hmac.compare_digest(seal, self._seal(text)):
+            return None
+        return int(text[:_ISSUED], 16) / 1000
+
+    def _seal(self, text: str) -> str:
+        return hmac.digest(self._secret, text.encode(), "sha256").hex()[:32]
+
+    def _forget(self, now: float) -> None:
+        used = self._used
+        while used and (len(used) > self._limit or now - next(iter(used.values())).issued > self._life):
+            _, oldest = used.popitem(last=False)
+            self._forgotten = max(self._forgotten, oldest.issued)
+
+
+class Failures:
+    """Failed tries per source, an IPv6 network of 64 bits being one; those over the limit are locked out."""
+
+    def __init__(
+        self, *, limit: int = MAX_FAILURES, window_s: float = FAILURE_WINDOW_S, hosts: int = MAX_HOSTS
+    ) -> None:
+        self._limit = limit
+        self._window = window_s
+        self._hosts = hosts
+        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failed)
+
+    def add(self, host: str, now: float) -> None:
+        """One more failed try from a host."""
+        source = _source(host)
+        count, since = self._failed.get(source, (0, now))
+        if now - since >= self._window:
+            count, since = 0, now
+        self._failed[source] = count + 1, since
+        self._failed.move_to_end(source)
+        if len(self._failed) > self._hosts:
+            self._failed.popitem(last=False)
+
+    def too_many(self, host: str, now: float) -> bool:
+        """Whether a host has to wait until its window ends."""
+        count, since = self._failed.get(_source(host), (0, now))
+        return count >= self._limit and now - since < self._window
+
+
+def _source(host: str) -> str:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(address) if address.version == 4 else address.exploded[:19]
