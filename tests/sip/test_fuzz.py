@@ -4,43 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
-from itertools import islice
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.sip.message import Request, parse
 from bridge.sip.stats import SipStats
 
+from .noise import SEEDS, noise
 from .phone import HOST, OFFER, Answering, agent, bare, port_of, until
-from .stack import OFFER as SDP
 from .stack import invite, request
 
 ROUNDS = 2000
-SEEDS = [
-    invite(body=SDP, extra="Record-Route: <sip:p;lr>\r\nRequire: x\r\n"),
-    request("ACK", to_tag="x"),
-    request("BYE", to_tag="x"),
-    request("CANCEL"),
-    request("OPTIONS"),
-    request("INVITE", to_tag="x", body=SDP),
-    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a@h>;tag=1\r\n"
-    "To: <sip:b@h>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContact: <sip:a@h>\r\n\r\n",
-]
-SPICE = [b"\x00", b"\r\n", b"\xff\xfe", b";", b",", b'"', b"<", b">", b":", b"=", b" ", b"9" * 40, b"%", b"[", b"\r\n "]
-
-
-def noise(dice: random.Random) -> Iterator[bytes]:
-    """Random bytes and mutated messages, the same for the same seed."""
-    for _ in range(ROUNDS):
-        if dice.random() < 0.2:
-            yield dice.randbytes(dice.randrange(1, 300))
-            continue
-        text = bytearray(dice.choice(SEEDS).encode())
-        for _ in range(dice.randrange(1, 5)):
-            at = dice.randrange(len(text) + 1)
-            text[at : at + dice.randrange(12)] = dice.choice(SPICE) if dice.random() < 0.7 else dice.randbytes(3)
-        if dice.random() < 0.1:
-            del text[dice.randrange(len(text)) :]
-        yield bytes(text)
 
 
 def accounted(stats: SipStats) -> int:
@@ -54,7 +29,7 @@ async def test_a_call_is_unharmed_by_any_noise() -> None:
     application = Answering()
     async with agent(application) as service, agent() as phone, bare(service) as stranger:
         call = phone.invite(f"sip:600@{HOST}:{port_of(service)}", sdp=OFFER)
-        for number, data in enumerate(noise(random.Random(7))):
+        for number, data in enumerate(noise(random.Random(7), ROUNDS)):
             stranger.send(data)
             if number % 50 == 0:
                 await asyncio.sleep(0)
@@ -81,7 +56,7 @@ async def test_each_piece_of_garbage_is_counted() -> None:
 
 async def test_every_datagram_leaves_a_trace() -> None:
     async with agent() as service, bare(service) as stranger:
-        for data in islice(noise(random.Random(9)), 500):
+        for data in noise(random.Random(9), 500):
             before = accounted(service.stats)
             stranger.send(data)
             await until(lambda before=before: accounted(service.stats) > before)
@@ -105,6 +80,20 @@ async def test_a_flood_of_calls_from_strangers_is_bounded() -> None:
         assert service.stats.transactions == 100
         assert len(application.calls) == 100
         assert service.stats.answers[503] == 300
+
+
+@settings(max_examples=30)
+@given(st.lists(st.binary(min_size=1, max_size=400) | st.sampled_from([seed.encode() for seed in SEEDS]), max_size=12))
+def test_any_bytes_on_udp_end_as_drop_or_answer(datagrams: list[bytes]) -> None:
+    async def attempt() -> None:
+        async with agent() as service, bare(service) as stranger:
+            for data in datagrams:
+                before = accounted(service.stats)
+                stranger.send(data)
+                await until(lambda before=before: accounted(service.stats) > before)
+            assert "internal" not in service.stats.dropped
+
+    asyncio.run(attempt())
 
 
 def test_the_seeds_are_what_they_should_be() -> None:
