@@ -96,7 +96,7 @@ def _bare(uri: Uri) -> Uri:
     address = uri.text if uri.headers is None else uri.text[: -len(uri.headers) - 1]
     userinfo, at, where = address.partition("@")
     first, *parameters = (where if at else userinfo).split(";")
-    kept = [piece for piece in parameters if piece.partition("=")[0].strip().lower() != "method"]
+    kept = [piece for piece in parameters if piece.partition("=")[0].lower() != "method"]
     return Uri.parse(f"{userinfo if at else ''}{at}{';'.join([first, *kept])}")
 
 

@@ -54,7 +54,7 @@ def test_the_target_has_neither_headers_nor_method(value: str, target: str, meth
 
 
 def test_an_attended_transfer_names_the_call_to_replace() -> None:
-    value = "<sip:bob@h?Subject=hi%20there&replaces=call%40h%3Bto-tag%3Dtheir%2Btag%3Bfrom-tag%3Dour&X=>"
+    value = "<sip:bob@h?Subject=hi%20there&Replaces=call%40h%3Bto-tag%3Dtheir%2Btag%3Bfrom-tag%3Dour&X=>"
     referral = Referral.of(to(value))
     assert referral.replaces == TO_REPLACE
     assert referral.headers == (("Subject", "hi there"), ("X", ""))
@@ -63,7 +63,7 @@ def test_an_attended_transfer_names_the_call_to_replace() -> None:
 def test_the_compact_form_and_the_other_headers() -> None:
     plain = Referral.of(refer(("r", "<sip:bob@h>")))
     assert (plain.replaces, plain.referred_by, plain.notify) == (None, None, True)
-    whole = Referral.of(refer(("r", "<sip:bob@h>"), ("b", '<sip:a@h>;cid="1@h"'), ("Refer-Sub", "False;x=y")))
+    whole = Referral.of(refer(("r", "<sip:bob@h>"), ("b", '<sip:a@h>;cid="1@h"'), ("Refer-Sub", "False ;x=y")))
     assert (whole.referred_by, whole.notify) == ('<sip:a@h>;cid="1@h"', False)
     assert Referral.of(refer(("r", "<sip:bob@h>"), ("Refer-Sub", "true"))).notify
 
@@ -110,6 +110,13 @@ def test_any_text_is_a_referral_or_a_sip_error(text: str) -> None:
         else:
             assert referral.target.headers is None
             Headers.make(referral.headers)
+
+
+def test_the_refusal_says_what_is_wrong() -> None:
+    for request, phrase in ((refer(), "Missing Refer-To"), (to("<sip:a@h>, <sip:b@h>"), "Several Refer-To")):
+        with pytest.raises(SipError) as caught:
+            Referral.of(request)
+        assert caught.value.phrase == phrase
 
 
 @pytest.mark.parametrize(
@@ -206,6 +213,13 @@ def test_subscription_states(text: str, state: SubscriptionState) -> None:
 def test_subscription_states_to_the_byte() -> None:
     assert str(SubscriptionState("active", 60)) == "active;expires=60"
     assert str(SubscriptionState("terminated", reason="noresource")) == "terminated;reason=noresource"
+
+
+@pytest.mark.parametrize("text", ["", ";expires=1", "a b", "active;expires=", "active;expires=x", "active;expires=-1"])
+def test_malformed_subscription_states(text: str) -> None:
+    with pytest.raises(SipError) as caught:
+        SubscriptionState.parse(text)
+    assert caught.value.status == 400
 
 
 @given(st.text(max_size=40))
