@@ -148,15 +148,20 @@ class Authenticator:
     def _carried(self, refused: Request) -> dict[_Key, tuple[str, int]]:
         carried = {}
         for _, ours in _CLIENT:
-            for line in refused.lines.lines(ours):
-                answer = Authorization.parse(line.exact)
-                if answer is None:
-                    continue
+            for answer in _answers(refused, ours):
                 part = self._protections.get((ours, answer.realm))
                 known = part.count if part is not None and part.challenge.nonce == answer.nonce else 1
                 count = known if answer.count is None else int(answer.count, 16)
                 carried[ours, answer.realm] = answer.nonce, count
         return carried
+
+
+def _answers(request: Message, name: str) -> list[Authorization]:
+    found: list[Authorization | None] = []
+    for line in request.lines.lines(name):
+        with suppress(SipError):  # Not one of ours: a header that the owner has added.
+            found.append(Authorization.parse(line.exact))
+    return [answer for answer in found if answer is not None]
 
 
 def _challenges(response: Message, name: str) -> list[Challenge]:
