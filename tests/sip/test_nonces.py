@@ -1,0 +1,86 @@
+"""The digest server's memory: bounded, and never the way to a replay."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.sip.nonces import Failures, Nonces
+
+
+def test_a_nonce_is_taken_in_rising_order() -> None:
+    nonces = Nonces()
+    nonce = nonces.issue(1000.0)
+    taken = [nonces.take(nonce, count, bytes([count]), 1001.0) for count in (1, 2, 7, 5, 8)]
+    assert taken == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize(("age", "fits"), [(0.0, True), (299.0, True), (301.0, False)])
+def test_a_nonce_has_its_time(age: float, fits: bool) -> None:
+    nonces = Nonces()
+    assert nonces.take(nonces.issue(1000.0), 1, b"", 1000.0 + age) is fits
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: "", lambda text: "f" + text[1:], lambda text: text[:-1], lambda text: text + "0"]
+)
+def test_a_spoiled_nonce_is_not_ours(spoil: object) -> None:
+    nonces = Nonces()
+    nonce = nonces.issue(1000.0)
+    assert not nonces.take(spoil(nonce), 1, b"", 1000.0)  # type: ignore[operator]
+    assert nonces.take(nonce, 1, b"", 1000.0)
+
+
+def test_a_shared_secret_makes_shared_nonces() -> None:
+    one, other, stranger = Nonces(secret=b"a"), Nonces(secret=b"a"), Nonces(secret=b"b")
+    assert other.take(one.issue(1.0), 1, b"", 1.0)
+    assert not stranger.take(one.issue(1.0), 1, b"", 1.0)
+
+
+def test_given_out_costs_nothing_and_used_ones_are_forgotten_in_time() -> None:
+    nonces = Nonces()
+    given = [nonces.issue(1000.0) for _ in range(100)]
+    assert len(set(given)) == 100
+    assert len(nonces) == 0
+    assert all(nonces.take(nonce, 1, b"", 1000.0) for nonce in given)
+    assert len(nonces) == 100
+    assert nonces.take(nonces.issue(1301.0), 1, b"", 1301.0)
+    assert len(nonces) == 1
+
+
+def test_a_forgotten_nonce_cannot_be_replayed() -> None:
+    nonces = Nonces(limit=2)
+    first = nonces.issue(1000.0)
+    given = [first, *(nonces.issue(1001.0 + number) for number in range(3))]
+    assert [nonces.take(nonce, 1, b"a", 1005.0) for nonce in given] == [True] * 4
+    assert len(nonces) == 2
+    assert not nonces.take(first, 2, b"b", 1005.0)
+    assert nonces.take(given[-1], 2, b"b", 1005.0)
+
+
+def test_failures_are_counted_by_source_and_window() -> None:
+    failures = Failures(limit=2, window_s=60.0)
+    for _ in range(2):
+        assert not failures.too_many("192.0.2.1", 0.0)
+        failures.add("192.0.2.1", 0.0)
+    assert failures.too_many("192.0.2.1", 59.9)
+    assert not failures.too_many("192.0.2.2", 59.9)
+    assert not failures.too_many("192.0.2.1", 60.0)
+    failures.add("192.0.2.1", 60.0)
+    assert not failures.too_many("192.0.2.1", 60.0)
+
+
+def test_an_ipv6_network_is_one_source() -> None:
+    failures = Failures(limit=2)
+    failures.add("2001:db8::1", 0.0)
+    failures.add("2001:db8:0:0:ffff::2%eth0", 0.0)
+    assert failures.too_many("2001:db8::3", 0.0)
+    assert not failures.too_many("2001:db8:0:1::3", 0.0)
+    failures.add("not an address", 0.0)
+
+
+def test_the_table_of_failures_is_bounded() -> None:
+    failures = Failures(limit=1, hosts=3)
+    for number in range(10):
+        failures.add(f"192.0.2.{number}", 0.0)
+    assert len(failures) == 3
+    assert [failures.too_many(f"192.0.2.{number}", 0.0) for number in (0, 6, 7, 9)] == [False, False, True, True]
