@@ -1,44 +1,197 @@
-"""Who may call, and how much the service takes on."""
+"""Who may call, and how much the service takes on: the gate in front of everything that costs something.
+
+In this order: scanners, the source's network, a password; then for calls: draining, calls at a time, calls per second.
+"""
 
 from __future__ import annotations
 
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+
 from bridge.config import Config
+from bridge.peers import Peers, source_of
+from bridge.rates import Bucket, SourceBuckets
 from bridge.records import Refusal
-from bridge.routing import Peers
+from bridge.sip.digest import Authority
+from bridge.sip.errors import SipError
+from bridge.sip.gate import Admitted, Silence, Verdict
+from bridge.sip.message import Request
+
+REQUESTS_PER_S, REQUEST_BURST = 10.0, 40.0
+"""What one source may send besides calls of a peer: OPTIONS, REGISTER, tries to authenticate."""
+_SCANNERS = re.compile(
+    r"friendly-(?:scanner|request)|sip-?vicious|sipcli|sip-?scan|vax(?:sip|ip)useragent|pplsip|sundayddr"
+    r"|siparmyknife|sipptk|masscan|zmap|nm@nm",
+    re.IGNORECASE,
+)
+"""How tools that look for open telephone systems name themselves, in User-Agent or From."""
+_SCANNER_AGENTS = re.compile(r"\s*(?:gulp|smap|sipv|iwar|sivus|nmap)\b", re.IGNORECASE)
+"""Names too short to look for anywhere but at the start of a User-Agent."""
+OnRefused = Callable[[Refusal, Request, tuple[str, int]], None]
 
 
 class Admission:
-    """Judges each INVITE before anything is spent on it."""
+    """The gate (see `sip.gate`), and the book of calls it needs: tell it `entered` and `left`.
 
-    def __init__(self, config: Config) -> None:
+    `on_refused` hears of every refusal, silent ones too, for the metric and the log line. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_refused: OnRefused = lambda refusal, request, source: None,
+    ) -> None:
         self.peers = Peers(config)
         self.draining = False
+        self.on_refused = on_refused
+        self.authority = _authority(config, clock)
+        """Checks passwords; None when nobody has one."""
+        self._owners = {name: trunk for trunk, name, _ in config.callers()}
+        self._registers = bool(config.registrar.users)
+        self._clock = clock
         self._limits = config.limits
-        self._tokens = self._burst = max(1.0, config.limits.calls_per_second)
-        self._filled_at = 0.0
+        self._trunks = config.trunks
+        self._calls = 0
+        self._of_trunk: Counter[str] = Counter()
+        self._of_source: Counter[str] = Counter()
+        self._rate = Bucket(config.limits.calls_per_second)
+        self._trunk_rates = {
+            name: Bucket(trunk.calls_per_second) for name, trunk in config.trunks.items() if trunk.calls_per_second
+        }
+        self._source_rates = SourceBuckets(config.limits.per_source.calls_per_second)
+        self._requests = SourceBuckets(REQUESTS_PER_S, REQUEST_BURST)
 
-    def closed(self, calls: int) -> str:
+    # The book
+
+    @property
+    def calls(self) -> int:
+        """Calls going on."""
+        return self._calls
+
+    def entered(self, trunk: str, host: str) -> None:
+        """A call has begun."""
+        self._calls += 1
+        self._of_trunk[trunk] += 1
+        self._of_source[source_of(host)] += 1
+
+    def left(self, trunk: str, host: str) -> None:
+        """A call that had entered is over."""
+        self._calls -= 1
+        for counter, key in ((self._of_trunk, trunk), (self._of_source, source_of(host))):
+            counter[key] -= 1
+            if counter[key] <= 0:
+                del counter[key]
+
+    def closed(self) -> str:
         """Empty while new calls are taken, else the word for why not."""
         if self.draining:
             return Refusal.DRAINING.word
-        return Refusal.FULL.word if calls >= self._limits.calls else ""
+        return Refusal.FULL.word if self._calls >= self._limits.calls else ""
 
-    def judge(self, host: str, calls: int, now: float) -> tuple[str, Refusal | None]:
-        """The trunk of a caller at `host`, and why the call is refused (None: it is not). `now` in seconds."""
+    # The gate
+
+    def judge(self, request: Request, source: tuple[str, int], transport: str) -> Verdict:
+        """See `sip.gate.Gate`."""
+        verdict = self._judge(request, source[0], self._clock())
+        if isinstance(verdict, Refusal):
+            self.on_refused(verdict, request, source)
+            return _answer(verdict)
+        if isinstance(verdict, SipError) and verdict.reason == Refusal.WRONG_CREDENTIALS.word:
+            self.on_refused(Refusal.WRONG_CREDENTIALS, request, source)
+            verdict.headers += tuple(Refusal.WRONG_CREDENTIALS.headers)
+        return verdict
+
+    def answers(self, host: str) -> bool:
+        """Malformed messages of peers are answered, so that they can be mended; strangers learn nothing."""
+        return self.peers.trunk_of(host) is not None
+
+    def _judge(self, request: Request, host: str, now: float) -> Admitted | SipError | Refusal:
+        if is_scanner(request):
+            return Refusal.SCANNER
         trunk = self.peers.trunk_of(host)
-        if trunk is None:
-            return "", Refusal.STRANGER
-        if self.draining:
-            return trunk, Refusal.DRAINING
-        if calls >= self._limits.calls:
-            return trunk, Refusal.FULL
-        return trunk, None if self._take(now) else Refusal.TOO_FAST
+        if trunk is not None and request.method == "INVITE":
+            return self._take(Admitted(trunk, trusted=True), host, now)
+        if trunk is None and not self._may_ask(request):
+            return Refusal.STRANGER
+        if not self._requests.take(source_of(host), now):
+            return Refusal.TOO_MANY_REQUESTS
+        if trunk is None and request.method == "INVITE":
+            return self._challenged(request, host, now)
+        return Admitted(trunk or "", trusted=trunk is not None)
 
-    def _take(self, now: float) -> bool:
-        """One token of a bucket that holds one second's calls."""
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._limits.calls_per_second)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+    def _may_ask(self, request: Request) -> bool:
+        """Whether a stranger may show a password. The registrar asks for it itself."""
+        if request.method == "REGISTER":
+            return self._registers
+        return request.method == "INVITE" and self.authority is not None
+
+    def _challenged(self, request: Request, host: str, now: float) -> Admitted | SipError | Refusal:
+        assert self.authority is not None  # `_may_ask` has looked
+        user = self.authority.check(request, host)
+        if not isinstance(user, SipError):
+            return self._take(Admitted(self._owners[user], user), host, now)
+        return Refusal.TOO_MANY_AUTH_FAILURES if user.reason == Refusal.TOO_MANY_AUTH_FAILURES.word else user
+
+    # Limits
+
+    def _take(self, admitted: Admitted, host: str, now: float) -> Admitted | Refusal:
+        """The room and the tokens one call needs; a refused call takes no token of others."""
+        source, trunk = source_of(host), admitted.trunk
+        refusal = self._full(admitted, source) or self._too_fast(admitted, source, now)
+        if refusal is not None:
+            return refusal
+        if not self._has_own_rate(admitted):
+            self._source_rates.take(source, now)
+        if trunk in self._trunk_rates:
+            self._trunk_rates[trunk].take(now)
+        self._rate.take(now)
+        return admitted
+
+    def _full(self, admitted: Admitted, source: str) -> Refusal | None:
+        trunk = self._trunks.get(admitted.trunk)
+        of_trunk = trunk.calls if trunk else None
+        if self.draining:
+            return Refusal.DRAINING
+        if self._calls >= self._limits.calls:
+            return Refusal.FULL
+        if of_trunk is not None and self._of_trunk[admitted.trunk] >= of_trunk:
+            return Refusal.FULL_TRUNK
+        counts = not (admitted.trusted and of_trunk is not None)
+        if counts and self._of_source[source] >= self._limits.per_source.calls:
+            return Refusal.FULL_SOURCE
+        return None
+
+    def _too_fast(self, admitted: Admitted, source: str, now: float) -> Refusal | None:
+        # The source first: it must not make the trunk, or everybody, look guilty.
+        if not self._has_own_rate(admitted) and not self._source_rates.ready(source, now):
+            return Refusal.TOO_FAST_SOURCE
+        of_trunk = self._trunk_rates.get(admitted.trunk)
+        if of_trunk is not None and not of_trunk.ready(now):
+            return Refusal.TOO_FAST_TRUNK
+        return None if self._rate.ready(now) else Refusal.TOO_FAST
+
+    def _has_own_rate(self, admitted: Admitted) -> bool:
+        """Whether the trunk's own limit takes the place of the source's: all its calls may come from one PBX."""
+        return admitted.trusted and admitted.trunk in self._trunk_rates
+
+
+def is_scanner(request: Request) -> bool:
+    """Whether a request comes from a known tool for finding open telephone systems."""
+    agent = request.header("User-Agent") or ""
+    sender = request.header("From") or ""
+    return bool(_SCANNER_AGENTS.match(agent) or _SCANNERS.search(agent) or _SCANNERS.search(sender))
+
+
+def _authority(config: Config, clock: Callable[[], float]) -> Authority | None:
+    users = {name: user.password.get_secret_value() for _, name, user in config.callers()}
+    return Authority(config.registrar.realm, users, clock) if users else None
+
+
+def _answer(refusal: Refusal) -> SipError | Silence:
+    if not refusal.status:
+        return Silence(refusal.word)
+    return SipError(refusal.status, reason=refusal.word, headers=refusal.headers)

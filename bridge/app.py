@@ -24,9 +24,13 @@ from bridge.media.ports import PortPool
 from bridge.metrics import Meters
 from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.events import Event
-from bridge.records import CallRecord, EndReason, Refusal
-from bridge.routing import agent_for
+from bridge.records import CallRecord, EndReason, Origin, Refusal, warning
+from bridge.routing import Router, origin_of
+from bridge.sip.errors import SipError
+from bridge.sip.gate import Admitted, Silence
+from bridge.sip.identity import Identity
 from bridge.sip.invitation import Invitation
+from bridge.sip.message import Request
 from bridge.sip.ua import ListenAddress, UserAgent
 from bridge.sums import Sums
 from bridge.web.server import WebServer
@@ -39,6 +43,7 @@ GOODBYE_S = 5.0
 """How long the last BYEs may take at the very end."""
 REFUSALS_LOGGED_PER_S = 10
 CALL_ID_LOGGED = 128
+OPENING = "to take calls from elsewhere, name the network in trunks.<name>.peers; everybody is 0.0.0.0/0"
 
 
 class StartFailed(Exception):
@@ -58,7 +63,8 @@ class App:
         self.config = config
         self.calls: set[Call] = set()
         self.http_port = 0
-        self.admission = Admission(config)
+        self.admission = Admission(config, on_refused=self._on_refused)
+        self.router = Router(config)
         self.pacer = Pacer(on_fault=self._on_pacer_fault)
         self.ports = PortPool(*config.media.port_range)
         self.sums = Sums(self)
@@ -127,7 +133,7 @@ class App:
         """Empty when calls are welcome, else why not."""
         if not self._started:
             return "starting"
-        return self.admission.closed(len(self.calls))
+        return self.admission.closed()
 
     def _warn(self) -> None:
         """Say at the start what would surprise somebody later."""
@@ -148,6 +154,8 @@ class App:
             raise StartFailed("sip.listen: this version answers UDP only: add udp://0.0.0.0:5060")
         if self.admission.peers.open:
             log.warning("sip.open", advice="everybody may call: name your PBX's networks in trunks.<name>.peers")
+        if self.admission.peers.by_default:
+            log.info("sip.private_networks_only", advice=OPENING)
 
     def _listen_addresses(self) -> list[ListenAddress]:
         return [
@@ -170,12 +178,17 @@ class App:
     # Calls
 
     def _on_invite(self, invitation: Invitation) -> None:
-        trunk, refusal = self.admission.judge(invitation.source[0], len(self.calls), time.monotonic())
-        if refusal is not None:
-            self._refuse(invitation, refusal.status, refusal.word, refusal.headers)
+        request, source = invitation.request, invitation.source
+        admitted = self.admission.judge(request, source, "UDP")
+        if isinstance(admitted, Silence):
+            invitation.reject(403, headers=[warning(admitted.reason)])
             return
-        agent = agent_for(self.config, invitation.request.uri.user or "")
-        if agent is None:
+        if isinstance(admitted, SipError):
+            invitation.reject(admitted.status, headers=admitted.headers)
+            return
+        identity = Identity.of(request, admitted.trusted)
+        choice = self.router.choose(identity, admitted.trunk, request.lines)
+        if choice is None:
             self._refuse(invitation, Refusal.NO_ROUTE.status, Refusal.NO_ROUTE.word)
             return
         leg = SipLeg(invitation, self.user_agent, pacer=self.pacer, ports=self.ports, media=self.config.media)
@@ -184,22 +197,38 @@ class App:
         except LegRefused as refused:
             self._refuse(invitation, refused.status, refused.word, refused.headers)
             return
-        self._begin(leg, self.profiles[agent], trunk)
+        trunk = self.config.trunks.get(admitted.trunk)
+        origin = origin_of(identity, admitted, choice, request, trunk.headers if trunk else ())
+        self._begin(leg, self.profiles[choice.agent], origin, admitted, source[0])
 
     def _refuse(self, invitation: Invitation, status: int, word: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Refuse what the gate has let in."""
+        self._note_refusal(invitation.request, invitation.source, status, word)
+        named = any(name == "Warning" for name, _ in headers)
+        invitation.reject(status, headers=headers if named else [*headers, warning(word)])
+
+    def _on_refused(self, refusal: Refusal, request: Request, source: tuple[str, int]) -> None:
+        advice = OPENING if refusal is Refusal.STRANGER else None
+        self._note_refusal(request, source, refusal.status, refusal.word, advice)
+
+    def _note_refusal(
+        self, request: Request, source: tuple[str, int], status: int, word: str, advice: str | None = None
+    ) -> None:
+        """One word for metric and log; the answer's Warning has it too."""
         self.sums.totals.add("refusals", label=word)
         unlogged = self._refusal_log.take(time.monotonic())
-        if unlogged is not None:
-            more = {"unlogged": unlogged} if unlogged else {}
-            source = invitation.source[0]
-            log.info("call.refused", call=_short(invitation.id), status=status, reason=word, source=source, **more)
-        invitation.reject(status, headers=headers)
+        if unlogged is None:
+            return
+        seen = {"status": status or None, "advice": advice, "unlogged": unlogged or None}
+        more = {name: value for name, value in seen.items() if value is not None}
+        event = "call.refused" if request.method == "INVITE" else "request.refused"
+        log.info(event, call=_short(request.call_id), method=request.method, reason=word, source=source[0], **more)
 
-    def _begin(self, leg: SipLeg, profile: Profile, trunk: str) -> None:
+    def _begin(self, leg: SipLeg, profile: Profile, origin: Origin, admitted: Admitted, host: str) -> None:
         call = Call(
             leg,
             profile,
-            trunk=trunk,
+            origin=origin,
             session_timeout_s=self.config.limits.session_timeout_s,
             limit_s=self.config.limits.minutes * 60,
             transcripts=self.config.log.transcripts,
@@ -207,15 +236,17 @@ class App:
             on_turn=self.meters.turn_s.observe,
         )
         self.calls.add(call)
+        self.admission.entered(admitted.trunk, host)
         task = asyncio.create_task(self._run(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self.admission.left(admitted.trunk, host))
 
     async def _run(self, call: Call) -> None:
         leg = call.leg
         with structlog.contextvars.bound_contextvars(call=_short(leg.call_id)):
-            number = {"caller": leg.caller, "called": leg.dialled} if self.config.log.callers else {}
-            log.info("call.began", agent=call.profile.name, law=leg.law.name, **number)
+            known = call.origin.logged(callers=self.config.log.callers)
+            log.info("call.began", agent=call.profile.name, law=leg.law.name, **known)
             try:
                 self._finish(call, await call.run())
             except Exception:  # one call's bug must not end the others; it is logged with its trace
@@ -234,7 +265,7 @@ class App:
         log.info(
             "call.ended",
             agent=record.agent,
-            trunk=record.trunk or None,
+            **record.origin.logged(callers=self.config.log.callers),
             reason=record.reason.value,
             detail=record.detail or None,
             law=record.law,

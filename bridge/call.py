@@ -25,7 +25,7 @@ from bridge.realtime.conversation import DELETED
 from bridge.realtime.faults import ADVICE, CLOSE_ADVICE, FATAL_CODES
 from bridge.realtime.session import SessionFailed
 from bridge.realtime.tools import HANG_UP
-from bridge.records import CallRecord, Counts, EndReason
+from bridge.records import CallRecord, Counts, EndReason, Origin
 
 log = structlog.get_logger("sipbridge.call")
 
@@ -56,7 +56,7 @@ class Call:
         leg: Leg,
         profile: Profile,
         *,
-        trunk: str = "",
+        origin: Origin | None = None,
         session_timeout_s: float,
         limit_s: float,
         transcripts: bool = False,
@@ -67,7 +67,7 @@ class Call:
         self.profile = profile
         self.counts = Counts()
         self.answered_at: float | None = None
-        self._trunk = trunk
+        self.origin = origin or Origin()
         self._session_timeout_s = session_timeout_s
         self._limit_s = limit_s
         self._transcripts = transcripts
@@ -82,8 +82,9 @@ class Call:
         self._speech_ended_at: float | None = None
         self._digits = DigitCollector(on_first=self._interrupt_by_key, on_digits=self._say_digits)
         self._session_law = profile.law_for(leg.law)
-        self.session = profile.session(self._session_law, self._on_event)
+        self.session = profile.session(self._session_law, self._on_event, self.origin.variables())
         leg.on_connected = self._on_connected
+        leg.on_law = self._join
         leg.on_digit = self._on_digit
         leg.on_drained = self._hang_up_when_heard
         leg.on_ended = self._on_leg_ended
@@ -139,14 +140,18 @@ class Call:
         self.leg.answer()
 
     def _on_connected(self) -> None:
-        """Audio flows from here: untouched when both sides speak one law, through a table of 256 bytes otherwise."""
+        """Audio flows from here."""
+        self._join()
+        self.session.greet()
+
+    def _join(self) -> None:
+        """Audio is untouched where both sides speak one law, and goes through a table of 256 bytes otherwise."""
         self._down = translation(self._session_law, self.leg.law)
         up = translation(self.leg.law, self._session_law)
         if up is None:
             self.leg.on_audio = self.session.append
         else:
             self.leg.on_audio = lambda audio: self.session.append(audio.translate(up))
-        self.session.greet()
 
     async def _close(self, reader: asyncio.Task[None] | None) -> None:
         self._digits.close()
@@ -295,7 +300,7 @@ class Call:
         return CallRecord(
             call_id=self.leg.call_id,
             agent=self.profile.name,
-            trunk=self._trunk,
+            origin=self.origin,
             reason=reason,
             detail=detail,
             law=self.leg.law.name,

@@ -15,6 +15,7 @@ from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
 from bridge.config import Config
 from bridge.logs import shown
 from bridge.media.ports import NoPort, PortPool
+from bridge.peers import Peers
 from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.faults import ADVICE
 from bridge.realtime.session import SessionFailed
@@ -107,8 +108,12 @@ def _trunks(config: Config) -> list[Finding]:
         for name, trunk in config.trunks.items()
         if trunk.register_
     ]
-    if not any(trunk.peers for trunk in config.trunks.values()):
+    peers = Peers(config)
+    if peers.open:
         found.append(Finding("trunks", None, "everybody may call: name your PBX's networks in trunks.<name>.peers"))
+    elif peers.by_default:
+        words = "calls from private networks only: name others in trunks.<name>.peers; everybody is 0.0.0.0/0"
+        found.append(Finding("trunks", True, words))
     return found
 
 

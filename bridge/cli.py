@@ -193,6 +193,31 @@ def check(config: ConfigFile = None) -> None:
 
 
 @app.command()
+def route(
+    to: Annotated[str, typer.Option(help="The dialled number, user@host or a sip URI.")] = "",
+    from_: Annotated[str, typer.Option("--from", help="Who calls; default: anonymous.")] = "",
+    header: Annotated[list[str] | None, typer.Option(help="'Name: value', as often as you like.")] = None,
+    trunk: Annotated[str | None, typer.Option(help="The trunk the call comes on.")] = None,
+    source: Annotated[str | None, typer.Option(help="The address it comes from, to find the trunk.")] = None,
+    invite: Annotated[Path | None, typer.Option(help="A file with a captured INVITE, instead of --to ...")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Show which route takes a call and why; exit 0 when an agent answers it, 1 when none does."""
+    from bridge.route_command import Question, RouteError, run_route
+
+    if bool(to) == bool(invite):
+        _fail("say whom the call is for with --to, or give --invite FILE")
+    if invite and (from_ or header):
+        _fail("--invite has its own From and headers: leave --from and --header out")
+    question = Question(to, from_, header or [], invite, trunk, source)
+    try:
+        taken = run_route(_load(config), question)
+    except RouteError as error:
+        _fail(str(error))
+    raise typer.Exit(0 if taken else 1)
+
+
+@app.command()
 def call(
     uri: Annotated[str, typer.Argument(help="Whom to call, for example sip:600@127.0.0.1:5060.")],
     say: Annotated[list[str] | None, typer.Option(help="A sentence to speak when the other side is silent.")] = None,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from bridge.audio.g711 import Law
-from bridge.config import OPENAI_URL, Agent, Config, NoiseReduction, Transcription
+from bridge.config import OPENAI_URL, Agent, Config, NoiseReduction, Template, Transcription
 from bridge.logs import hide
 from bridge.realtime.events import Event
 from bridge.realtime.openai import OpenAIProtocol
@@ -17,6 +18,10 @@ from bridge.realtime.tools import definition
 
 _FORMATS = {Law.PCMU: "audio/pcmu", Law.PCMA: "audio/pcma"}
 _LAWS = {"pcmu": Law.PCMU, "pcma": Law.PCMA}
+_NOBODY: Mapping[str, str] = {}
+_HEADER = re.compile(r"header\[(.+)\]\Z")
+METADATA_LENGTH = 512
+"""Characters of one value that a response's metadata takes (reference: 16 pairs, key 64, value 512)."""
 
 
 class Profile:
@@ -39,13 +44,14 @@ class Profile:
         hide(key)
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._tls = ssl.create_default_context() if self.url.startswith("wss:") else None
-        defined = [definition(tool) for tool in agent.tools]
-        self._tools = tuple(tool for tool in defined if tool is not None)
+        self._tools = tuple(tool for tool in map(self._defined, agent.tools) if tool is not None)
+        self._instructions = Template.parse(agent.instructions) if agent.instructions else None
+        self._greeting = Template.parse(agent.greeting) if agent.greeting else None
 
     @property
     def missing_tools(self) -> list[str]:
         """Configured tools that this version does not have; they are not offered to the model."""
-        return [str(tool) for tool in self._agent.tools if definition(tool) is None]
+        return [str(tool) for tool in self._agent.tools if self._defined(tool) is None]
 
     @property
     def is_builtin(self) -> bool:
@@ -61,10 +67,10 @@ class Profile:
         """The law the session speaks with a caller who speaks `caller`."""
         return _LAWS.get(self._agent.law, caller)
 
-    def session(self, law: Law, on_event: Callable[[Event], None]) -> Session:
-        """A session of this agent, not yet open."""
+    def session(self, law: Law, on_event: Callable[[Event], None], variables: Mapping[str, str] = _NOBODY) -> Session:
+        """A session of this agent, not yet open. `variables` are the call's, by name (`records.Origin.variables`)."""
         return Session(
-            OpenAIProtocol(self._options(law)),
+            OpenAIProtocol(self._options(law, {**variables, "agent": self.name})),
             url=self.url,
             headers=self._headers,
             tls=self._tls,
@@ -72,12 +78,34 @@ class Profile:
             on_event=on_event,
         )
 
-    def _options(self, law: Law) -> SessionOptions:
+    def metadata(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """What goes with the greeting's response: the headers the trunk takes over, and what the agent's texts name.
+
+        A session itself has no place for metadata (only its tracing has, which would switch tracing on), and a caller's
+        number does not leave unless the configuration names it.
+        """
+        texts = [text for text in (self._instructions, self._greeting) if text]
+        named = frozenset[str]().union(*(text.keys for text in texts))
+        chosen = {
+            (header[1] if (header := _HEADER.match(name)) else name): value[:METADATA_LENGTH]
+            for name, value in variables.items()
+            if value and (name in named or _HEADER.match(name))
+        }
+        return chosen | {"purpose": "greeting"}
+
+    def _defined(self, tool: str | Json) -> Json | None:
+        """A tool as the model sees it; None when there is none, or nobody to transfer to."""
+        if tool == "transfer" and not self._agent.transfer.targets:
+            return None
+        return definition(tool)
+
+    def _options(self, law: Law, variables: Mapping[str, str]) -> SessionOptions:
         agent = self._agent
         return SessionOptions(
             audio_format=_FORMATS[law],
-            instructions=agent.instructions,
-            greeting=agent.greeting,
+            instructions=self._instructions.render(variables) if self._instructions else None,
+            greeting=self._greeting.render(variables) if self._greeting is not None else agent.greeting,
+            metadata=self.metadata(variables),
             voice=agent.voice,
             speed=agent.speed,
             turn_detection=_turn_detection(agent),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+
+
+def warning(word: str) -> tuple[str, str]:
+    """The header that names a refusal's reason to the peer (RFC 3261 section 20.43, code 399)."""
+    return "Warning", f'399 sipbridge "{word}"'
 
 
 class EndReason(Enum):
@@ -24,18 +30,30 @@ class EndReason(Enum):
 
 
 class Refusal(Enum):
-    """Why an INVITE never became a call: (word, SIP status, seconds for Retry-After)."""
+    """Why a request was refused: (word, SIP status, seconds for Retry-After).
 
-    STRANGER = ("not_a_peer", 403, None)
+    The same word is in the metric, the log line and the answer's Warning. Status 0: no answer at all.
+    """
+
+    SCANNER = ("scanner", 0, None)
+    STRANGER = ("not_a_peer", 0, None)
+    TOO_MANY_REQUESTS = ("too_many_requests", 0, None)
+    WRONG_CREDENTIALS = ("wrong_credentials", 401, None)
+    TOO_MANY_AUTH_FAILURES = ("too_many_auth_failures", 403, None)
     DRAINING = ("draining", 503, 30)
     FULL = ("too_many_calls", 503, 10)
+    FULL_TRUNK = ("too_many_calls_of_trunk", 503, 10)
+    FULL_SOURCE = ("too_many_calls_of_source", 503, 10)
     TOO_FAST = ("too_many_per_second", 503, 1)
+    TOO_FAST_TRUNK = ("too_many_per_second_of_trunk", 503, 1)
+    TOO_FAST_SOURCE = ("too_many_per_second_of_source", 503, 1)
     NO_ROUTE = ("no_route", 404, None)
 
     def __init__(self, word: str, status: int, retry_after: int | None) -> None:
         self.word = word
         self.status = status
         self.headers = [("Retry-After", str(retry_after))] if retry_after else []
+        self.headers.append(warning(word))
 
 
 LEG_REFUSALS = ("no_rtp_port", "no_common_codec")
@@ -62,15 +80,47 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call came from and which route it took. Empty where nothing is known.
+
+    A caller who withholds his number is `anonymous` here: it decided the route, and goes no further.
+    """
+
+    trunk: str = ""
+    user: str = ""
+    """Who called with a password."""
+    route: int | None = None
+    """The number of the route that fitted, the first being 1; None: there are no routes."""
+    caller: str = ""
+    caller_name: str = ""
+    called: str = ""
+    diverted_from: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The headers the trunk takes over, by the names the configuration gives them; only those that came."""
+
+    def variables(self) -> dict[str, str]:
+        """For an agent's instructions: name of the variable → its value."""
+        named = ("caller", "caller_name", "called", "diverted_from", "trunk")
+        own: dict[str, str] = {name: getattr(self, name) for name in named}
+        return own | {f"header[{name}]": value for name, value in self.headers.items()}
+
+    def logged(self, *, callers: bool) -> dict[str, object]:
+        """For a log line; numbers only when `callers` says so, and nothing that is empty."""
+        numbers = ("caller", "called", "diverted_from") if callers else ()
+        shown = {name: getattr(self, name) for name in ("trunk", "user", "route", *numbers)}
+        return {name: value for name, value in (shown | {"headers": dict(self.headers)}).items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """One call in one line. Times in seconds; `answered` is False when the caller never got a 200."""
 
     call_id: str
     agent: str
-    trunk: str
     reason: EndReason
     detail: str
     law: str
     answered: bool
     setup_s: float
     talk_s: float
+    origin: Origin = Origin()

@@ -1,62 +1,272 @@
-"""Who may call, and how much is taken on."""
+"""Who may call, and how much is taken on: every refusal with its one word."""
 
 from __future__ import annotations
 
 import pytest
 
-from bridge.admission import Admission
+from bridge.admission import REQUEST_BURST, Admission, is_scanner
 from bridge.config import Config
 from bridge.records import Refusal
-from bridge.routing import agent_for
+from bridge.sip.digest import Authenticator, Credentials
+from bridge.sip.errors import SipError
+from bridge.sip.gate import Admitted, Silence, Verdict
+from bridge.sip.message import Request, Response, parse
+from tests.sip.stack import request
+
+PEER, STRANGER = "10.0.0.1", "203.0.113.9"
 
 
-def config(**sections: object) -> Config:
-    return Config.model_validate(sections)
+class Desk:
+    """An admission with a clock by hand, and what it told of refusals."""
+
+    def __init__(self, **sections: object) -> None:
+        self.now = 100.0
+        self.told: list[Refusal] = []
+        config = Config.model_validate(sections)
+        self.admission = Admission(
+            config, clock=lambda: self.now, on_refused=lambda refusal, request, source: self.told.append(refusal)
+        )
+
+    def judge(self, host: str = PEER, method: str = "INVITE", extra: str = "") -> Verdict:
+        return self.admission.judge(message(method, extra), (host, 5060), "UDP")
+
+    def word(self, host: str = PEER, method: str = "INVITE", extra: str = "") -> str:
+        """The refusal's word, "" for what is let in."""
+        verdict = self.judge(host, method, extra)
+        return "" if isinstance(verdict, Admitted) else verdict.reason
+
+    def call(self, host: str = PEER) -> str:
+        """Like `word`, and the call goes on when it is let in."""
+        verdict = self.judge(host)
+        if not isinstance(verdict, Admitted):
+            return verdict.reason
+        self.admission.entered(verdict.trunk, host)
+        return ""
+
+    def with_password(self, user: str, password: str, host: str = STRANGER) -> Verdict:
+        """Answer the challenge."""
+        challenge = self.judge(host)
+        assert isinstance(challenge, SipError)
+        answer = message().response(challenge.status, headers=challenge.headers)
+        assert isinstance(answer, Response)
+        phone = Authenticator([Credentials(user, password)])
+        assert phone.challenged(answer)
+        lines = phone.authorize("INVITE", str(message().uri), message().body)
+        return self.judge(host, extra="".join(f"{name}: {value}\r\n" for name, value in lines))
 
 
-def test_without_trunks_everybody_may_call() -> None:
-    assert Admission(config()).judge("203.0.113.9", 0, 1.0) == ("", None)
+def message(method: str = "INVITE", extra: str = "") -> Request:
+    parsed = parse(request(method, extra=extra).encode())
+    assert isinstance(parsed, Request)
+    return parsed
 
 
-def test_with_trunks_only_their_networks_may() -> None:
-    admission = Admission(
-        config(trunks={"pbx": {"peers": ["10.0.0.0/8", "192.0.2.7"]}, "v6": {"peers": ["2001:db8::/32"]}})
-    )
-    assert admission.judge("10.9.8.7", 0, 1.0) == ("pbx", None)
-    assert admission.judge("192.0.2.7", 0, 1.0) == ("pbx", None)
-    assert admission.judge("2001:db8::1", 0, 1.0) == ("v6", None)
-    assert admission.judge("192.0.2.8", 0, 1.0) == ("", Refusal.STRANGER)
-    assert admission.judge("not an address", 0, 1.0) == ("", Refusal.STRANGER)
+# Who
 
 
-def test_no_more_calls_than_the_limit() -> None:
-    admission = Admission(config(limits={"calls": 2}))
-    assert admission.judge("10.0.0.1", 1, 1.0)[1] is None
-    assert admission.judge("10.0.0.1", 2, 1.0)[1] is Refusal.FULL
-    assert admission.closed(2) == "too_many_calls"
+def test_without_trunks_private_networks_are_let_in_and_others_hear_nothing() -> None:
+    desk = Desk()
+    assert desk.judge() == Admitted("", trusted=True)
+    assert desk.judge(STRANGER) == Silence("not_a_peer")
+    assert desk.told == [Refusal.STRANGER]
 
 
-def test_no_calls_while_draining() -> None:
-    admission = Admission(config())
-    admission.draining = True
-    assert admission.judge("10.0.0.1", 0, 1.0)[1] is Refusal.DRAINING
-    assert admission.closed(0) == "draining"
+def test_a_peer_is_on_its_trunk() -> None:
+    desk = Desk(trunks={"pbx": {"peers": ["192.0.2.0/24"]}})
+    assert desk.judge("192.0.2.7") == Admitted("pbx", trusted=True)
+    assert desk.judge(PEER) == Silence("not_a_peer")
 
 
-def test_calls_per_second_are_a_rate_with_one_seconds_burst() -> None:
-    admission = Admission(config(limits={"calls_per_second": 2}))
-    judged = [admission.judge("10.0.0.1", 0, now)[1] for now in (10.0, 10.0, 10.0, 10.25, 10.5, 10.6)]
-    assert judged == [None, None, Refusal.TOO_FAST, Refusal.TOO_FAST, None, Refusal.TOO_FAST]
+@pytest.mark.parametrize("method", ["OPTIONS", "REGISTER", "MESSAGE", "SUBSCRIBE", "BYE", "NOTIFY"])
+def test_no_request_of_a_stranger_is_answered(method: str) -> None:
+    assert Desk().judge(STRANGER, method) == Silence("not_a_peer")
+    desk = Desk(trunks={"pbx": {"users": {"ada": {"password": "x"}}}})
+    assert desk.judge(STRANGER, method) == Silence("not_a_peer"), "a password is for calls"
+
+
+def test_a_malformed_message_is_answered_only_to_peers() -> None:
+    assert Desk().admission.answers(PEER) and not Desk().admission.answers(STRANGER)
 
 
 @pytest.mark.parametrize(
-    ("dialled", "agent"), [("600", "desk"), ("6001", "sales"), ("60", None), ("", None), ("7*", "star")]
+    "extra",
+    [
+        "User-Agent: friendly-scanner\r\n",
+        "User-Agent: sipcli/v1.8\r\n",
+        "User-Agent: VaxSIPUserAgent/3.1\r\n",
+        "User-Agent: pplsip\r\n",
+        "User-Agent: sundayddr\r\n",
+        "User-Agent: sip-scan\r\n",
+        "User-Agent: SIPVicious\r\n",
+        "User-Agent: Gulp\r\n",
+        "User-Agent: smap 0.6.0\r\n",
+        "User-Agent: iWar\r\n",
+    ],
 )
-def test_the_first_route_that_fits_wins(dialled: str, agent: str | None) -> None:
-    routes = [{"to": "600", "agent": "desk"}, {"to": "600?", "agent": "sales"}, {"to": "7[*]", "agent": "star"}]
-    settings = config(agents={"desk": {}, "sales": {}, "star": {}}, routes=routes)
-    assert agent_for(settings, dialled) == agent
+def test_scanners_hear_nothing_even_from_a_peers_network(extra: str) -> None:
+    desk = Desk()
+    assert desk.judge(extra=extra) == Silence("scanner")
+    assert desk.judge(method="OPTIONS", extra=extra) == Silence("scanner")
+    assert desk.told == [Refusal.SCANNER] * 2
 
 
-def test_without_routes_the_first_agent_answers() -> None:
-    assert agent_for(config(agents={"a": {}, "b": {}}), "anything") == "a"
+def test_scanners_are_known_by_from_too() -> None:
+    text = request("OPTIONS").replace("<sip:alice@192.0.2.1>", '"sipvicious"<sip:100@1.1.1.1>')
+    parsed = parse(text.encode())
+    assert isinstance(parsed, Request) and is_scanner(parsed)
+
+
+@pytest.mark.parametrize("agent", ["baresip v1.0", "Asterisk PBX 20", "sipv6phone", "Gulper", "smapper", "SIPp"])
+def test_phones_are_no_scanners(agent: str) -> None:
+    assert not is_scanner(message(extra=f"User-Agent: {agent}\r\n"))
+
+
+# Passwords
+
+
+USERS = {"pbx": {"peers": ["192.0.2.0/24"], "users": {"700": {"password": "geheim"}}}}
+
+
+def test_a_stranger_with_the_password_is_on_the_users_trunk() -> None:
+    desk = Desk(trunks=USERS)
+    assert desk.with_password("700", "geheim") == Admitted("pbx", "700", trusted=False)
+    assert desk.told == [], "a challenge is no refusal"
+
+
+def test_a_user_of_the_registrar_may_call_from_anywhere() -> None:
+    desk = Desk(trunks=USERS, registrar={"users": {"alice": {"password": "hush"}}})
+    assert desk.with_password("alice", "hush") == Admitted("", "alice")
+
+
+def test_the_wrong_password_is_one_refusal_and_a_new_challenge() -> None:
+    desk = Desk(trunks=USERS)
+    verdict = desk.with_password("700", "wrong")
+    assert isinstance(verdict, SipError) and verdict.status == 401
+    assert ("Warning", '399 sipbridge "wrong_credentials"') in verdict.headers
+    assert desk.told == [Refusal.WRONG_CREDENTIALS]
+
+
+def test_guessing_passwords_locks_the_source_out() -> None:
+    desk = Desk(trunks=USERS)
+    for _ in range(10):
+        desk.with_password("700", "wrong")
+        desk.now += 1
+    verdict = desk.judge(STRANGER)
+    assert isinstance(verdict, SipError)
+    assert (verdict.status, verdict.reason) == (403, "too_many_auth_failures")
+    assert isinstance(desk.judge("203.0.113.10"), SipError) and desk.told[-1] is Refusal.TOO_MANY_AUTH_FAILURES
+
+
+def test_a_peer_needs_no_password() -> None:
+    assert Desk(trunks=USERS).judge("192.0.2.1") == Admitted("pbx", trusted=True)
+
+
+def test_challenges_are_not_given_out_without_end() -> None:
+    desk = Desk(trunks=USERS)
+    words = [desk.word(STRANGER) for _ in range(int(REQUEST_BURST) + 5)]
+    assert words == ["challenged"] * int(REQUEST_BURST) + ["too_many_requests"] * 5
+    assert desk.word("203.0.113.10") == "challenged", "others are not held up"
+    assert desk.judge("192.0.2.1") == Admitted("pbx", trusted=True)
+
+
+def test_the_registrar_asks_for_the_password_itself() -> None:
+    desk = Desk(registrar={"users": {"alice": {"password": "hush"}}})
+    assert desk.judge(STRANGER, "REGISTER") == Admitted("")
+    assert desk.judge(PEER, "REGISTER") == Admitted("", trusted=True)
+
+
+def test_options_of_a_peer_are_answered_but_not_without_end() -> None:
+    desk = Desk()
+    words = [desk.word(method="OPTIONS") for _ in range(int(REQUEST_BURST) + 1)]
+    assert words == [""] * int(REQUEST_BURST) + ["too_many_requests"]
+    desk.now += 1
+    assert desk.word(method="OPTIONS") == ""
+
+
+# How much
+
+
+def test_no_calls_while_draining() -> None:
+    desk = Desk()
+    desk.admission.draining = True
+    verdict = desk.judge()
+    assert isinstance(verdict, SipError)
+    assert verdict.status == 503
+    assert verdict.headers == (("Retry-After", "30"), ("Warning", '399 sipbridge "draining"'))
+    assert desk.admission.closed() == "draining"
+    assert desk.word(method="OPTIONS") == "", "the user agent says 503 itself"
+
+
+def test_no_more_calls_than_the_limit() -> None:
+    desk = Desk(limits={"calls": 2})
+    assert [desk.call(), desk.call(), desk.call()] == ["", "", "too_many_calls"]
+    assert desk.admission.closed() == "too_many_calls"
+    desk.admission.left("", PEER)
+    assert (desk.admission.closed(), desk.call()) == ("", "")
+
+
+def test_no_more_calls_of_a_trunk_than_its_limit() -> None:
+    desk = Desk(trunks={"a": {"peers": ["10.0.0.0/8"], "calls": 1}, "b": {"peers": ["192.0.2.0/24"]}})
+    assert [desk.call("10.0.0.1"), desk.call("10.0.0.2")] == ["", "too_many_calls_of_trunk"]
+    assert desk.call("192.0.2.1") == ""
+    desk.admission.left("a", "10.0.0.1")
+    assert desk.call("10.0.0.2") == ""
+
+
+def test_no_more_calls_of_a_source_than_its_limit() -> None:
+    desk = Desk(limits={"per_source": {"calls": 1}})
+    assert [desk.call("10.0.0.1"), desk.call("10.0.0.1"), desk.call("10.0.0.2")] == ["", "too_many_calls_of_source", ""]
+    assert [desk.call("fd00::1"), desk.call("fd00::2")] == ["", "too_many_calls_of_source"], "one network of 64 bits"
+    desk.admission.left("", "10.0.0.1")
+    assert desk.call("10.0.0.1") == ""
+
+
+def test_a_trunks_own_limits_take_the_place_of_those_of_a_source() -> None:
+    trunk = {"peers": ["10.0.0.0/8"], "calls": 2, "calls_per_second": 2}
+    desk = Desk(trunks={"pbx": trunk}, limits={"per_source": {"calls": 1, "calls_per_second": 1}})
+    assert [desk.call(), desk.call(), desk.call()] == ["", "", "too_many_calls_of_trunk"]
+
+
+def test_calls_per_second_of_a_source() -> None:
+    desk = Desk(limits={"per_source": {"calls_per_second": 2}})
+    assert [desk.word() for _ in range(3)] == ["", "", "too_many_per_second_of_source"]
+    assert desk.word("10.0.0.2") == ""
+    desk.now += 0.5
+    assert [desk.word() for _ in range(2)] == ["", "too_many_per_second_of_source"]
+
+
+def test_calls_per_second_of_a_trunk() -> None:
+    desk = Desk(trunks={"a": {"peers": ["10.0.0.0/8"], "calls_per_second": 1}, "b": {"peers": ["192.0.2.0/24"]}})
+    assert [desk.word("10.0.0.1"), desk.word("10.0.0.2")] == ["", "too_many_per_second_of_trunk"]
+    assert desk.word("192.0.2.1") == ""
+
+
+def test_calls_per_second_in_total() -> None:
+    desk = Desk(limits={"calls_per_second": 2})
+    assert [desk.word(f"10.0.0.{last}") for last in (1, 2, 3)] == ["", "", "too_many_per_second"]
+
+
+def test_a_refused_call_takes_nothing_of_others() -> None:
+    desk = Desk(limits={"calls_per_second": 3, "per_source": {"calls_per_second": 1}})
+    for _ in range(10):
+        desk.word("10.0.0.1")
+    assert [desk.word(f"10.0.0.{last}") for last in (2, 3)] == ["", ""]
+
+
+def test_the_book_of_calls_is_empty_when_all_have_left() -> None:
+    desk = Desk(trunks={"pbx": {"peers": ["10.0.0.0/8"]}})
+    for last in range(5):
+        desk.call(f"10.0.0.{last}")
+    assert desk.admission.calls == 5
+    for last in range(5):
+        desk.admission.left("pbx", f"10.0.0.{last}")
+    assert desk.admission.calls == 0
+    assert not desk.admission._of_trunk and not desk.admission._of_source
+
+
+def test_every_refusal_says_its_word_once() -> None:
+    words = [refusal.word for refusal in Refusal]
+    assert len(set(words)) == len(words)
+    for refusal in Refusal:
+        assert ("Warning", f'399 sipbridge "{refusal.word}"') in refusal.headers
+        assert refusal.status != 503 or refusal.headers[0][0] == "Retry-After"

@@ -91,7 +91,9 @@ class Session:
 class Bench:
     def __init__(self, limit_s: float = 60) -> None:
         self.leg = Leg()
-        profile = SimpleNamespace(name="test", law_for=lambda law: law, session=lambda law, on_event: Session(on_event))
+        profile = SimpleNamespace(
+            name="test", law_for=lambda law: law, session=lambda law, on_event, variables: Session(on_event)
+        )
         self.call = Call(self.leg, profile, session_timeout_s=5, limit_s=limit_s)  # type: ignore[arg-type]
         self.session: Any = self.call.session
         self.running: asyncio.Task[CallRecord] = asyncio.create_task(self.call.run())

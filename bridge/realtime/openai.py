@@ -128,7 +128,7 @@ class OpenAIProtocol:
             return
         persona = f"{self.options.instructions}\n\n" if self.options.instructions else ""
         self._ask(
-            {"instructions": persona + self.options.greeting, "metadata": {"purpose": "greeting"}},
+            {"instructions": persona + self.options.greeting, "metadata": dict(self.options.metadata)},
         )
 
     def user_text(self, words: str, *, respond: bool = True) -> None:

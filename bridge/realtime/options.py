@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ class SessionOptions:
     instructions: str | None = None
     greeting: str | None = None
     """How to open the conversation; None: the caller speaks first."""
+    metadata: Mapping[str, str] = field(default_factory=lambda: {"purpose": "greeting"})
+    """Goes with the greeting's response and comes back on its events: 16 pairs at most (reference section 2)."""
     voice: str | None = None
     speed: float | None = None
     turn_detection: Json | None = None

@@ -177,7 +177,7 @@ def _party(text: str | None) -> Party | None:
 
 def _asserted(request: Request) -> tuple[Party, bool]:
     """P-Asserted-Identity (RFC 3325): the SIP URI if it names a user, else the telephone number."""
-    parties = {}
+    parties: dict[str, Party] = {}
     for address in _addresses(request, "P-Asserted-Identity"):
         party = Party.of(address.uri, address.display)
         if party.user and not _is_anonymous(party):
