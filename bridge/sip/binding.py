@@ -40,12 +40,48 @@ class Binding:
         Headers.make(self.headers)
 
 
+class Servers:
+    """Whose turn it is: the server that served us last, then the others in the order of the binding."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._hops = [_with_transport(uri, binding.transport) for uri in binding.server]
+        self._not_before = [float("-inf")] * len(self._hops)
+        self._current = 0
+        self._waiting: list[int] = []
+
+    @property
+    def current(self) -> Uri:
+        return self._hops[self._current]
+
+    @property
+    def earliest(self) -> float:
+        """When the first of them may be asked again."""
+        return min(self._not_before)
+
+    def begin(self, now: float) -> None:
+        """A new round over those that may be asked now."""
+        order = sorted(range(len(self._hops)), key=lambda index: (index != self._current, index))
+        willing = [index for index in order if self._not_before[index] <= now]
+        self._current, *self._waiting = willing or [min(order, key=self._not_before.__getitem__)]
+
+    def advance(self) -> bool:
+        """Go on to the next server; False when the round is over."""
+        if self._waiting:
+            self._current = self._waiting.pop(0)
+            return True
+        return False
+
+    def spare(self, until: float) -> None:
+        """Do not ask the current server before that time: it has sent Retry-After."""
+        self._not_before[self._current] = until
+
+
 def registrar_of(user: Uri) -> Uri:
     """The Request-URI: the domain of the address of record (section 10.2)."""
     return Uri.parse(f"{user.scheme}:{host_port(user.host, user.port)}")
 
 
-def with_transport(uri: Uri, transport: str | None) -> Uri:
+def _with_transport(uri: Uri, transport: str | None) -> Uri:
     """`uri` with the transport of the binding, unless it names its own."""
     if transport is None or uri.parameter("transport") is not None or uri.scheme == "sips":
         return uri
@@ -66,6 +102,11 @@ def advice(status: int) -> str:
     if status == 423:
         return "set expires_s as the registrar asks"
     return "check server and user"
+
+
+def said(response: Response) -> str:
+    """An answer for a line that people read."""
+    return f"{response.status} {response.phrase[:60]}"
 
 
 def granted(response: Response, contact: str, asked: int) -> int:

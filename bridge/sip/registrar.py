@@ -111,13 +111,12 @@ class Registrar:
         name = request.to.uri.user
         if user not in self._users or name != user:
             raise SipError(403, "Not Your Address Of Record", reason="wrong_user")
-        bindings = self._alive(user)
+        # All in a copy: when one contact cannot be served, none is (section 10.3, step 7).
+        updated = self._alive(user)
         contacts = request.headers("Contact")
         if "*" in contacts:
-            updated = _without_all(request, contacts, bindings)
+            updated = _without_all(request, contacts, updated)
         else:
-            # A copy: when one contact cannot be served, none is (section 10.3, step 7).
-            updated = dict(bindings)
             for contact in _addresses(contacts):
                 self._update(updated, contact, request, path)
             _limit(updated)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 from .alarms import Alarm, Alarms
 from .binding import (
     Binding,
+    Servers,
     advice,
     granted,
     is_refusal,
     min_expires,
     registrar_of,
     retry_after,
+    said,
     service_route,
-    with_transport,
 )
 from .dialog import MAX_FORWARDS, new_tag
 from .digest import Authenticator, Header
@@ -69,7 +70,8 @@ class Ground(Protocol):
     """What a registration needs of the user agent's core."""
 
     alarms: Alarms
-    clock: Callable[[], float]
+
+    def clock(self) -> float: ...
 
     def via(self, path: Path) -> str: ...
 
@@ -116,10 +118,7 @@ class Registration:
         self._tag = new_tag()
         self._cseq = rng.randrange(1, 2**15)
         self._asked_s = binding.expires_s
-        self._hops = [with_transport(uri, binding.transport) for uri in binding.server]
-        self._not_before = [float("-inf")] * len(self._hops)
-        self._current = 0
-        self._round: list[int] = []
+        self._servers = Servers(binding)
         self._contact: str | None = None
         """Our Contact as the registrar knows it; None when it knows none."""
         self._sent_contact = ""
@@ -170,21 +169,16 @@ class Registration:
             self._move(RegistrationState.REGISTERING, f"registering {self.binding.user}")
         if self._alarm is not None:
             self._alarm.cancel()
-        now = self._core.clock()
         self._too_brief = False
-        first = self._current
-        order = [first, *(index for index in range(len(self._hops)) if index != first)]
-        willing = [index for index in order if self._not_before[index] <= now]
-        self._round = willing or [min(order, key=self._not_before.__getitem__)]
-        self._ask(self._round.pop(0))
+        self._servers.begin(self._core.clock())
+        self._ask()
 
-    def _ask(self, index: int) -> None:
-        self._current = index
+    def _ask(self) -> None:
         self._deliver(self._asked_s, self._answered)
 
     def _remove(self) -> None:
         self._removing = True
-        self._deliver(0, lambda response: self._gone(_said(response)))
+        self._deliver(0, lambda response: self._gone(said(response)))
 
     def _deliver(self, expires: int, answered: Callable[[Response], None]) -> None:
         ticket = self._pending = object()
@@ -206,14 +200,16 @@ class Registration:
                 self.last_status = None
                 self._failed(f"no answer ({reason})")
 
-        def make(path: Path, answers: Sequence[Header]) -> Request:
-            return self._request(path, expires, answers)
-
-        hop = self._hops[self._current]
-        self._core.deliver(hop, make, on_response=on_response, on_failure=on_failure, authenticator=self._authenticator)
+        self._core.deliver(
+            self._servers.current,
+            lambda path, answers: self._request(path, expires, answers),
+            on_response=on_response,
+            on_failure=on_failure,
+            authenticator=self._authenticator,
+        )
 
     def _request(self, path: Path, expires: int, answers: Sequence[Header]) -> Request:
-        binding, hop = self.binding, self._hops[self._current]
+        binding, hop = self.binding, self._servers.current
         self._cseq += 1
         contacts = [self._core.contact(path, binding.contact_user or binding.user.user)]
         self._sent_contact = contacts[0]
@@ -240,14 +236,14 @@ class Registration:
         if response.status < 300:
             self._accepted(response)
         elif self.state is RegistrationState.UNREGISTERING:
-            self._settle(_said(response))
+            self._settle(said(response))
         elif response.status == 423 and self._longer(response):
-            self._ask(self._current)
+            self._ask()
         elif is_refusal(response.status):
             self._refused(response)
         else:
-            self._not_before[self._current] = self._core.clock() + retry_after(response)
-            self._failed(_said(response))
+            self._servers.spare(self._core.clock() + retry_after(response))
+            self._failed(said(response))
 
     def _accepted(self, response: Response) -> None:
         seconds = granted(response, self._sent_contact, self._asked_s)
@@ -279,7 +275,7 @@ class Registration:
         self.failures += 1
         wait = max(REFUSED_S, retry_after(response))
         self._at(wait, self._attempt)
-        what = f"{_said(response)}; {advice(response.status)}"
+        what = f"{said(response)}; {advice(response.status)}"
         self._move(RegistrationState.REFUSED, f"{self._names()}: {what}; next try in {wait:.0f} s")
 
     def _failed(self, what: str) -> None:
@@ -287,8 +283,8 @@ class Registration:
         if self.state is RegistrationState.UNREGISTERING:
             self._settle(what)
             return
-        if self._round:
-            self._ask(self._round.pop(0))
+        if self._servers.advance():
+            self._ask()
             return
         self.failures += 1
         wait = self._back_off()
@@ -306,7 +302,7 @@ class Registration:
         """Full jitter under a doubling roof, and not before the first server that may be asked again."""
         roof = min(LAST_BACK_OFF_S, FIRST_BACK_OFF_S * 2.0 ** min(self.failures - 1, 16))
         wait = self._rng.uniform(0.0, roof)
-        return max(wait, min(self._not_before) - self._core.clock())
+        return max(wait, self._servers.earliest - self._core.clock())
 
     def _gone(self, detail: str) -> None:
         if self.state is RegistrationState.GONE:
@@ -319,7 +315,7 @@ class Registration:
         self._done()
 
     def _names(self) -> str:
-        return f"{self.binding.user} at {self._hops[self._current]}"
+        return f"{self.binding.user} at {self._servers.current}"
 
     def _at(self, delay: float, call: Callable[[], None]) -> None:
         if self._alarm is not None:
@@ -330,7 +326,3 @@ class Registration:
         assert state in MOVES[self.state], f"{self.state} -> {state}"
         self.state, self.detail = state, detail
         self.on_change(state, detail)
-
-
-def _said(response: Response) -> str:
-    return f"{response.status} {response.phrase[:60]}"

@@ -33,6 +33,7 @@ def test_what_a_register_says() -> None:
         ([("Contact", "<sip:600@192.0.2.99>;expires=50, <sip:600@192.0.2.10>;expires=90")], 90),
         ([("Contact", "<sip:600@203.0.113.5:40000>;expires=80")], 80),
         ([("Contact", "<sip:x@203.0.113.5>;expires=70")], 70),
+        ([("Contact", "<sip:x@203.0.113.5>;expires=70, <sip:600@203.0.113.5>;expires=80")], 80),
         ([("Contact", "<sip:x@192.0.2.1>;expires=70"), ("Contact", "<sip:y@192.0.2.1>;expires=80")], 300),
         ([("Contact", "<sip:600@192.0.2.10>;expires=soon"), ("Expires", "120")], 120),
         ([("Contact", '"broken'), ("Expires", "120")], 120),
@@ -56,10 +57,10 @@ def test_service_routes_are_remembered() -> None:
     trunk = Trunk()
     trunk.answer(200, ("Service-Route", "<sip:p1.example;lr>, <sip:p2.example;lr>"))
     assert trunk.registration.service_route == ("<sip:p1.example;lr>", "<sip:p2.example;lr>")
-    for headers in ([("Service-Route", "<sip:p1.example;lr>, <")], [("Service-Route", "<::>")], []):
+    for routes in ("<sip:p1.example;lr>, <", "<::>", ""):
         trunk.wake()
-        trunk.answer(200, *headers)
-        assert trunk.registration.service_route == ()
+        trunk.answer(200, ("Service-Route", routes))
+        assert not trunk.registration.service_route
 
 
 def test_an_outbound_proxy_and_a_transport() -> None:

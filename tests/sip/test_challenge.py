@@ -140,8 +140,9 @@ def test_any_header_is_a_value_or_a_sip_error(text: str) -> None:
 def test_what_is_written_is_read(name: str, realm: str, nonce: str, algorithm: str | None, flag: bool) -> None:
     challenge = Challenge(realm, nonce, algorithm, ("auth",) if flag else (), name, flag)
     assert Challenge.parse(str(challenge)) == [challenge]
-    counted = ("auth", "00000001", "c") if flag else (None, None, None)
-    answer = Authorization(name, realm, nonce, "sip:h", "ab", algorithm, *counted, name)
+    answer = Authorization(name, realm, nonce, "sip:h", "ab", algorithm, opaque=name)
+    if flag:
+        answer = replace(answer, qop="auth", count="00000001", cnonce="c")
     assert Authorization.parse(str(answer)) == answer
 
 

@@ -67,6 +67,8 @@ def test_failures_are_counted_by_source_and_window() -> None:
     assert not failures.too_many("192.0.2.1", 60.0)
     failures.add("192.0.2.1", 60.0)
     assert not failures.too_many("192.0.2.1", 60.0)
+    failures.add("192.0.2.1", 119.0)
+    assert failures.too_many("192.0.2.1", 119.0)
 
 
 def test_an_ipv6_network_is_one_source() -> None:

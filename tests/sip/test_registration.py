@@ -283,13 +283,18 @@ def test_closing_after_a_refresh_that_failed_takes_the_older_binding_back() -> N
     assert (trunk.asked, trunk.last.request.header("Expires")) == (3, "0")
 
 
-@pytest.mark.parametrize("before", ["idle", "failed", "refused", "expired", "refused while it is under way"])
+@pytest.mark.parametrize(
+    "before", ["idle", "failed", "refused", "refused later", "expired", "refused while it is under way"]
+)
 def test_closing_what_was_never_registered_sends_nothing(before: str) -> None:
-    trunk = Trunk.registered() if before == "expired" else Trunk()
+    trunk = Trunk.registered() if before in ("expired", "refused later") else Trunk()
     if before == "idle":
         trunk.registration = Registration(trunk.ground, trunk.registration.binding, Random(1))
         trunk.ground.deliveries.clear()
     elif before == "refused":
+        trunk.answer(403, contact=False)
+    elif before == "refused later":
+        trunk.wake()
         trunk.answer(403, contact=False)
     elif before in ("failed", "expired"):
         if before == "expired":
