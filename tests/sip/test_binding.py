@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.sip.binding import Binding
+from bridge.sip.binding import Binding, Servers
 from bridge.sip.digest import Header
 from bridge.sip.uri import Uri
 
@@ -68,6 +68,21 @@ def test_an_outbound_proxy_and_a_transport() -> None:
     assert str(trunk.last.hop) == "sip:proxy.example;lr;transport=tcp"
     assert trunk.last.request.header("Route") == "<sip:proxy.example;lr;transport=tcp>"
     assert str(Trunk("sip:pbx;transport=udp", transport="TCP").last.hop) == "sip:pbx;transport=udp"
+
+
+def test_when_all_servers_are_spared_the_first_that_may_be_asked_is() -> None:
+    servers = Servers(Trunk("sip:a.example", "sip:b.example").registration.binding)
+    servers.begin(0.0)
+    servers.spare(100.0)
+    assert servers.advance()
+    servers.spare(40.0)
+    assert not servers.advance()
+    servers.begin(50.0)
+    assert str(servers.current) == "sip:b.example"
+    assert not servers.advance()
+    servers.spare(90.0)
+    servers.begin(39.9)
+    assert str(servers.current) == "sip:b.example"
 
 
 def test_a_binding_that_cannot_work_is_refused_at_once() -> None:
