@@ -65,8 +65,55 @@ Content-Length: [len]
 """,
     "EMPTY": "Content-Length: 0\n",
     "HEADERS": "X-Nothing: more",
-    # Keep who calls, for requests of our own in the dialog.
-    "FAR": '<ereg regexp=".*" search_in="hdr" header="From:" assign_to="far"/>',
+    # SIPp calls and is answered.
+    "CALLS": """<send retrans="500"><![CDATA[
+INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+@CALLER@
+CSeq: 1 INVITE
+@HEADERS@
+@BODY@
+@SDP@
+]]></send>
+<recv response="100" optional="true"/>
+<recv response="180" optional="true"/>
+<recv response="200"/>
+<send><![CDATA[
+ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+@CALLER@
+CSeq: 1 ACK
+@EMPTY@
+]]></send>""",
+    # SIPp, who called, hangs up.
+    "HANGS_UP": """<send retrans="500"><![CDATA[
+BYE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+@CALLER@
+CSeq: 99 BYE
+@EMPTY@
+]]></send>
+<recv response="200"/>""",
+    # We hang up.
+    "HEARS_BYE": """<recv request="BYE"/>
+<send><![CDATA[
+SIP/2.0 200 OK
+@INSIDE@
+@EMPTY@
+]]></send>""",
+    # SIPp is called and answers; it keeps who we are for requests of its own.
+    "TAKES": """<recv request="INVITE">
+  <action>
+    <ereg regexp=".*" search_in="hdr" header="From:" assign_to="far"/>
+    <ereg regexp="sip:[^>]*" search_in="hdr" header="Contact:" assign_to="target"/>
+    <log message="[$far] [$target]"/>
+  </action>
+</recv>
+<send retrans="500"><![CDATA[
+SIP/2.0 200 OK
+@ANSWER@
+@HEADERS@
+@BODY@
+@SDP@
+]]></send>
+<recv request="ACK"/>""",
 }
 
 
@@ -80,7 +127,7 @@ class Sipp:
 
     async def call(self, name: str, port: int, *, calls: int = 1, **slots: str) -> None:
         """SIPp calls 600 at that port of ours, `calls` times at once."""
-        rate = ["-l", str(calls), "-r", str(calls)]
+        rate = ["-l", str(calls), "-r", "100"]  # The first call waits for one period of the rate.
         with self._start(name, calls, free_signalling_port(), [f"{HOST}:{port}", *rate], slots) as program:
             await self._judge(program)
 
