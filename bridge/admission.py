@@ -53,16 +53,17 @@ class Admission:
         self._owners = {name: trunk for trunk, name, _ in config.callers()}
         self._registers = bool(config.registrar.users)
         self._clock = clock
-        self._limits = config.limits
+        limits = self._limits = config.limits
         self._trunks = config.trunks
         self._calls = 0
         self._of_trunk: Counter[str] = Counter()
         self._of_source: Counter[str] = Counter()
-        self._rate = Bucket(config.limits.calls_per_second)
+        self._rate = Bucket(limits.calls_per_second)
         self._trunk_rates = {
             name: Bucket(trunk.calls_per_second) for name, trunk in config.trunks.items() if trunk.calls_per_second
         }
-        self._source_rates = SourceBuckets(config.limits.per_source.calls_per_second)
+        self._calls_of_source = limits.per_source.calls or limits.calls
+        self._source_rates = SourceBuckets(limits.per_source.calls_per_second or limits.calls_per_second)
         self._requests = SourceBuckets(REQUESTS_PER_S, REQUEST_BURST)
 
     # The book
@@ -161,18 +162,19 @@ class Admission:
         if of_trunk is not None and self._of_trunk[admitted.trunk] >= of_trunk:
             return Refusal.FULL_TRUNK
         counts = not (admitted.trusted and of_trunk is not None)
-        if counts and self._of_source[source] >= self._limits.per_source.calls:
+        if counts and self._of_source[source] >= self._calls_of_source:
             return Refusal.FULL_SOURCE
         return None
 
     def _too_fast(self, admitted: Admitted, source: str, now: float) -> Refusal | None:
-        # The source first: it must not make the trunk, or everybody, look guilty.
-        if not self._has_own_rate(admitted) and not self._source_rates.ready(source, now):
-            return Refusal.TOO_FAST_SOURCE
         of_trunk = self._trunk_rates.get(admitted.trunk)
+        if not self._rate.ready(now):
+            return Refusal.TOO_FAST
         if of_trunk is not None and not of_trunk.ready(now):
             return Refusal.TOO_FAST_TRUNK
-        return None if self._rate.ready(now) else Refusal.TOO_FAST
+        if not self._has_own_rate(admitted) and not self._source_rates.ready(source, now):
+            return Refusal.TOO_FAST_SOURCE
+        return None
 
     def _has_own_rate(self, admitted: Admitted) -> bool:
         """Whether the trunk's own limit takes the place of the source's: all its calls may come from one PBX."""

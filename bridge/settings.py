@@ -49,8 +49,8 @@ def load(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
     tree, lines = _read(path, environ) if path else ({}, {})
     sources: dict[_Place, str] = {place: f"{path}:{line}" for place, line in lines.items()}
     for name, text in sorted(environ.items()):
-        if name.startswith(PREFIX) and "__" in name:
-            place = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
+        place = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
+        if name.startswith(PREFIX) and (len(place) > 1 or place[0] in Config.model_fields):
             _overlay(tree, place, _scalar(name, text, place), name)
             sources[place] = name
     try:
@@ -152,13 +152,22 @@ def _explain(fault: dict[str, Any], sources: Mapping[_Place, str], fallback: str
     error = fault.get("ctx", {}).get("error")
     if isinstance(error, Misplaced):
         place = error.place
-    written = tuple(part for part in place if isinstance(part, str))
-    if place not in sources and written in sources and isinstance(place[-1], str):
-        place = written  # one registration, written without a list
+    place = _as_written(place, sources)
     origin = place
     while origin and origin not in sources:
         origin = origin[:-1]
     return f"{sources.get(origin, fallback)}: {_dotted(place)}: {_reason(fault, place)}"
+
+
+def _as_written(place: _Place, sources: Mapping[_Place, str]) -> _Place:
+    """The place without the number of the one element that may be written without a list."""
+    written: _Place = ()
+    for part in place:
+        below = (source for source in sources if len(source) > len(written) and source[: len(written)] == written)
+        if isinstance(part, int) and (*written, part) not in sources and any(below):
+            continue
+        written = (*written, part)
+    return written
 
 
 def _reason(fault: dict[str, Any], place: _Place) -> str:
@@ -191,8 +200,10 @@ def _keys_at(place: _Place) -> set[str]:
     """The keys a section knows, found by walking the models down the place."""
     models: list[type[BaseModel]] = [Config]
     for part in place:
-        fields = [model.model_fields for model in models]
-        annotations = [known[str(part)].annotation for known in fields if str(part) in known]
+        fields = [
+            field for model in models for name, field in model.model_fields.items() if part in (name, field.alias)
+        ]
+        annotations = [field.annotation for field in fields]
         if annotations:
             models = [model for annotation in annotations for model in _models(annotation)]
     return {field.alias or name for model in models for name, field in model.model_fields.items()}

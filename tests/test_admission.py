@@ -246,6 +246,13 @@ def test_calls_per_second_in_total() -> None:
     assert [desk.word(f"10.0.0.{last}") for last in (1, 2, 3)] == ["", "", "too_many_per_second"]
 
 
+def test_one_source_may_bring_everything_unless_the_configuration_says_less() -> None:
+    desk = Desk(limits={"calls": 3, "calls_per_second": 2})
+    assert [desk.call(), desk.call(), desk.call()] == ["", "", "too_many_per_second"]
+    desk.now += 1
+    assert [desk.call(), desk.call()] == ["", "too_many_calls"]
+
+
 def test_a_refused_call_takes_nothing_of_others() -> None:
     desk = Desk(limits={"calls_per_second": 3, "per_source": {"calls_per_second": 1}})
     for _ in range(10):

@@ -50,7 +50,7 @@ def test_version() -> None:
 
 def test_help_names_every_command() -> None:
     shown = sipbridge("--help").stdout
-    assert all(name in shown for name in ("serve", "demo", "agent", "healthcheck", "check", "call"))
+    assert all(name in shown for name in ("serve", "demo", "agent", "healthcheck", "check", "route", "call"))
 
 
 def test_serve_without_a_key_says_what_to_do() -> None:
@@ -247,6 +247,30 @@ async def test_numbers_and_transcripts_are_logged_when_asked_for(tmp_path: Path)
             await phone.bye()
         assert service.events("call.began")[0]["caller"] == "tel491511234567"
         assert service.events("transcript")[0]["text"] == "Hello there."
+
+
+def test_route_says_who_answers_and_exits_like_it(tmp_path: Path) -> None:
+    path = tmp_path / "sipbridge.yaml"
+    path.write_text("agents: {a: {}, b: {}}\nroutes: [{to: 7*, agent: a}, {from: '+49*', agent: b}]\n")
+    done = sipbridge("route", "--to", "600", "--from", "+49301", "-c", str(path))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "agent b: from +49* fits '+49301'")
+    done = sipbridge("route", "--to", "600", "--header", "From: <sip:1@x>", "-c", str(path))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "no route fits: the caller gets 404")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say whom the call is for with --to, or give --invite FILE"),
+        (("--to", "1", "--invite", "x"), "say whom the call is for with --to, or give --invite FILE"),
+        (("--invite", "x", "--from", "1"), "leave --from and --header out"),
+        (("--invite", "/nowhere/x"), "/nowhere/x: cannot be read"),
+        (("--to", "1", "--trunk", "nix"), "--trunk nix: there is no such trunk"),
+    ],
+)
+def test_route_says_what_it_needs(arguments: tuple[str, ...], words: str) -> None:
+    done = sipbridge("route", *arguments)
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
 
 
 async def test_the_built_in_agent_dies_with_the_service(tmp_path: Path) -> None:

@@ -139,6 +139,197 @@ def test_a_fault_names_the_line_and_what_would_be_right(tmp_path: Path, text: st
     assert any(expected in fault for fault in faults(tmp_path, text)), faults(tmp_path, text)
 
 
+WHOLE = """\
+sip:
+  listen: [udp://0.0.0.0:5060, "tls://[::]:5061"]
+  tls: {certificate: CERT, key: CERT, ca: CERT, verify_servers: true, client_certificates: false, minimum: 1.2}
+  session_timer: {expires_s: 1800, min_s: 90, refresher: auto}
+  reliable: off
+  early_media: true
+  nameservers: [192.0.2.53, "2001:db8::53"]
+trunks:
+  pbx:
+    peers: [10.0.0.0/8]
+    users: {"0700": {password: geheim}}
+    register:
+      - {server: "sip:pbx.local;transport=tcp", user: 0600, password: geheim}
+      - {server: [a.example, "b.example:5070"], user: u, domain: d.example, auth_user: v, password: x, expires_s: 60}
+    proxy: sip:proxy.example;lr
+    calls: 20
+    calls_per_second: 5
+    srtp: off
+    headers: [X-Customer, X-Queue]
+registrar: {realm: shop, users: {alice: {password: hush}}, expires_s: 600}
+agents:
+  reception:
+    instructions: "You talk to {caller_name}, customer {header[x-customer]}. {{ is a brace."
+    transfer: {targets: {sales: "sip:200@pbx.local", support: "2??", mobile: "tel:+4930"}, method: refer, timeout_s: 20}
+    tools: [hang_up, transfer, send_digits]
+routes:
+  - {to: 0600, agent: reception}
+  - {from: +4930*, trunk: pbx, agent: reception}
+  - {from: +493012345, agent: reception}
+  - {to: '/^6\\d\\d$/', agent: reception}
+  - {to_header: "sales@*", diverted_from: 200, header: {X-Queue: "vip*"}, agent: reception}
+limits: {calls: 200, calls_per_second: 50, per_source: {calls: 100, calls_per_second: 20}, minutes: 60}
+"""
+
+
+def whole(folder: Path, **environ: str) -> Config:
+    certificate = folder / "cert.pem"
+    certificate.write_text("-----BEGIN CERTIFICATE-----\n")
+    return load(write(folder, WHOLE.replace("CERT", str(certificate))), environ)
+
+
+def test_every_key_of_the_user_agent_is_read(tmp_path: Path) -> None:
+    config = whole(tmp_path)
+    assert config.sip.tls.key == tmp_path / "cert.pem" and config.sip.tls.minimum == "1.2"
+    assert (config.sip.reliable, config.sip.early_media) == ("off", True)
+    assert config.sip.nameservers == ("192.0.2.53", "2001:db8::53")
+    pbx = config.trunks["pbx"]
+    assert (pbx.srtp, pbx.proxy, pbx.headers) == ("off", "sip:proxy.example;lr", ("X-Customer", "X-Queue"))
+    first, second = pbx.register_
+    assert (first.server, first.expires_s, first.credentials) == (
+        ("sip:pbx.local;transport=tcp",),
+        300,
+        ("0600", "geheim"),
+    )
+    assert second.server == ("sip:a.example", "sip:b.example:5070")
+    assert (second.domain, second.credentials) == ("d.example", ("v", "x"))
+    assert [(trunk, name) for trunk, name, _ in config.callers()] == [("pbx", "0700"), ("", "alice")]
+    assert config.agents["reception"].transfer.targets["support"] == "2??"
+    assert config.limits.per_source.calls == 100
+
+
+def test_telephone_numbers_stay_as_they_are_written(tmp_path: Path) -> None:
+    """YAML 1.1 takes 0600 for octal, +49 for an integer, 12:30 for minutes; nobody who writes a number means so."""
+    routes = whole(tmp_path).routes
+    assert [route.to for route in routes[:1]] == ["0600"]
+    assert [route.from_ for route in routes[1:3]] == ["+4930*", "+493012345"]
+    assert routes[4].diverted_from == "200"
+    texts = load(write(tmp_path, "agents: {a: {voice: 12:30}, b: {voice: 2026-01-02}}"), {}).agents
+    assert [texts["a"].voice, texts["b"].voice] == ["12:30", "2026-01-02"]
+
+
+def test_numbers_and_passwords_from_the_environment_stay_as_they_are_too() -> None:
+    environ = {
+        "BRIDGE_TRUNKS__PBX__REGISTER__SERVER": "a.example, b.example",
+        "BRIDGE_TRUNKS__PBX__REGISTER__USER": "0600",
+        "BRIDGE_TRUNKS__PBX__REGISTER__PASSWORD": "0x10: {#",
+        "BRIDGE_TRUNKS__PBX__HEADERS": "X-A,X-B",
+        "BRIDGE_REGISTRAR__USERS__ALICE__PASSWORD": "007",
+        "BRIDGE_SIP__SESSION_TIMER__EXPIRES_S": "0",
+        "BRIDGE_SIP__RELIABLE": "off",
+        "BRIDGE_LIMITS__PER_SOURCE__CALLS": "7",
+        "BRIDGE_ROUTES": "[{to: 0600, agent: default}]",
+    }
+    config = load(None, environ)
+    pbx = config.trunks["pbx"]
+    (register,) = pbx.register_
+    assert register.server == ("sip:a.example", "sip:b.example")
+    assert register.credentials == ("0600", "0x10: {#")
+    assert pbx.headers == ("X-A", "X-B")
+    assert config.registrar.users["alice"].password.get_secret_value() == "007"
+    assert (config.sip.session_timer.expires_s, config.sip.reliable) == (0, "off")
+    assert config.limits.per_source.calls == 7
+    assert config.routes[0].to == "0600"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "sip:\n  listen: ['tls://0.0.0.0']",
+            "yaml:2: sip.listen: tls:// needs a certificate: name it in sip.tls.certif",
+        ),
+        (
+            "sip:\n  tls: {certificate: /no/cert}",
+            "yaml:2: sip.tls.certificate: '/no/cert': there is no such file",
+        ),
+        ("sip: {tls: {key: FILE}}", "sip.tls.key: a key needs its certificate"),
+        ("sip: {tls: {client_certificates: true}}", "sip.tls.client_certificates: say in sip.tls.ca who signs"),
+        ("sip: {tls: {minimum: 1.1}}", "sip.tls.minimum: '1.1': input should be '1.2' or '1.3'"),
+        ("sip: {session_timer: {expires_s: 60}}", "sip.session_timer.expires_s: 60: write 0 for off, or at least 90"),
+        (
+            "sip: {session_timer: {min_s: 30}}",
+            "sip.session_timer.min_s: 30: input should be greater than or equal to 90",
+        ),
+        ("sip: {reliable: on}", "sip.reliable: True: input should be 'off', 'supported' or 'required'"),
+        ("sip: {nameservers: [dns.example]}", "sip.nameservers.0: 'dns.example': write an IP address"),
+        (
+            "trunks: {p: {register: {server: 'sip:a b', user: u, password: x}}}",
+            "trunks.p.register.server.0: 'sip:a b': write it as",
+        ),
+        ("trunks: {p: {register: {server: sip:u@a, user: u, password: x}}}", "'sip:u@a': write it as pbx.example"),
+        (
+            "trunks:\n  p:\n    register: {server: a, usr: u, password: x}",
+            "yaml:3: trunks.p.register.usr: unknown key; did",
+        ),
+        (
+            "trunks: {p: {register: {user: u, password: x}}}",
+            "sipbridge.yaml:1: trunks.p.register.server: must be given",
+        ),
+        ("trunks: {p: {srtp: yes}}", "trunks.p.srtp: True: input should be 'off', 'optional' or 'required'"),
+        ("trunks: {p: {headers: [X A]}}", "trunks.p.headers.0: 'X A': string should match pattern"),
+        ("trunks: {p: {headers: [X-A, x-a]}}", "a header stands in the list twice"),
+        ("trunks: {p: {headers: [a, b, c, d, e, f, g, h, i]}}", "at most 8 headers"),
+        (
+            "trunks: {p: {users: {a: {password: x}}}, q: {users: {a: {password: y}}}}",
+            "trunks.q.users.a: this user is there",
+        ),
+        ("registrar:\n  users: {a: {}}", "yaml:2: registrar.users.a.password: must be given"),
+        ("registrar: {realm: 'a\"b', users: {}}", "registrar.realm: 'a\"b': string should match"),
+        (
+            "agents: {a: {transfer: {targets: {x: 'sip:'}}}}",
+            "transfer.targets.x: 'sip:': write a URI as sip:200@pbx.example",
+        ),
+        ("agents: {a: {transfer: {targets: {x: '2 0'}}}}", "transfer.targets.x: '2 0': write a URI"),
+        (
+            "agents:\n  a:\n    greeting: Hello {callr}",
+            "yaml:3: agents.a.greeting: 'Hello {callr}': there is no variable",
+        ),
+        (
+            "agents: {a: {instructions: 'of {header[X-A]}'}}",
+            "agents.a.instructions: no trunk takes over x-a: name it in tr",
+        ),
+        (
+            "agents: {a: {}}\nroutes: [{trunk: pbx, agent: a}]",
+            "yaml:2: routes.0.trunk: there is no trunk 'pbx'; there are: n",
+        ),
+        ("agents: {a: {}}\nroutes: [{to: '/(a+)+/', agent: a}]", "routes.0.to: '/(a+)+/': a repeated group"),
+        (
+            "agents: {a: {}}\nroutes: [{header: {X-A: '/(/'}, agent: a}]",
+            "routes.0.header.X-A: '/(/': not a regular expr",
+        ),
+        ("agents: {a: {}}\nroutes: [{form: '1', agent: a}]", "routes.0.form: unknown key; did you mean `from`?"),
+        ("limits: {per_source: {calls: 0}}", "limits.per_source.calls: 0: input should be greater"),
+    ],
+)
+def test_a_fault_of_the_user_agents_keys_names_the_line_too(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "key.pem").write_text("x")
+    told = faults(tmp_path, text.replace("FILE", str(tmp_path / "key.pem")))
+    assert any(expected in fault for fault in told), told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "registrar: {users: {alice: geheim}}",
+        "registrar: {users: {alice: {password: [geheim]}}}",
+        "registrar: {users: {alice: {password: '', pasword: geheim}}}",
+        "trunks: {p: {users: {alice: geheim}}}",
+        "trunks: {p: {register: {server: a, user: u, password: [geheim]}}}",
+    ],
+)
+def test_a_password_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
+    assert "geheim" not in "".join(faults(tmp_path, text))
+
+
+def test_no_password_is_in_the_printed_configuration(tmp_path: Path) -> None:
+    printed = repr(whole(tmp_path))
+    assert "geheim" not in printed and "hush" not in printed
+
+
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     assert len(faults(tmp_path, "media: {append_ms: 1, lead_ms: -1}\nlimits: {minutes: 0}")) == 3
 

@@ -39,10 +39,13 @@ class Media(Section):
 
 
 class PerSource(Section):
-    """What one address (or one IPv6 /64) may bring, unless its trunk has a limit of its own."""
+    """What one address (or one IPv6 /64) may bring, unless its trunk has a limit of its own.
 
-    calls: int = Field(default=100, ge=1)
-    calls_per_second: float = Field(default=20, gt=0)
+    Default: as much as all together, because beside a PBX all calls come from one address.
+    """
+
+    calls: int | None = Field(default=None, ge=1)
+    calls_per_second: float | None = Field(default=None, gt=0)
 
 
 class Limits(Section):
