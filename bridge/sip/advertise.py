@@ -38,6 +38,11 @@ class Advertiser:
         self._bound: list[str] = []
         self._found: dict[str, tuple[str, float]] = {}
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the address is the configured one, whoever asks."""
+        return self._fixed is not None
+
     def bind(self, hosts: Sequence[str]) -> None:
         """The hosts that sockets are bound to; a specific one is the only address peers can use."""
         self._bound = [host for host in hosts if not is_wildcard(host)]

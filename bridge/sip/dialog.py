@@ -70,9 +70,9 @@ class Dialog:
         )
 
     @property
-    def hop(self) -> tuple[str, int]:
-        """Host (name or literal) and port where our requests go: the first route, else the target."""
-        return (Address.parse(self.routes[0], "Route").uri if self.routes else self.target).hop
+    def hop(self) -> Uri:
+        """Whom our requests go to: the first route, else the target."""
+        return Address.parse(self.routes[0], "Route").uri if self.routes else self.target
 
     def next_cseq(self) -> int:
         self.local_cseq += 1

@@ -1,16 +1,23 @@
-"""One incoming call: the answering side of INVITE (RFC 3261 section 13.3)."""
+"""One incoming call: the answering side of INVITE (RFC 3261 section 13.3, RFC 3262)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from .address import Address
-from .core import Core, capabilities
+from .alarms import Alarm
+from .bodies import description_in
+from .core import Core, allow, with_sdp
 from .dialog import Dialog
+from .errors import SipError
+from .gate import Admitted
 from .layer import Exchange
 from .message import Request
+from .options import requires, supports
+from .reliable import OPTION, RAck, ReliableSender
 from .sdp import SessionDescription
-from .session import Header, Session, SessionState, description_in
+from .session import Header, Session, SessionState
+from .transaction import Failed
 
 RING_LIMIT_S = 180.0
 """How long a call may ring, in seconds: proxies give up then (timer C), a lost caller never says so."""
@@ -20,7 +27,8 @@ class Invitation(Session):
     """An INVITE that waits for `answer` or `reject`, then the call it became.
 
     `offer` is None when the caller wants the offer from us (then `answer` carries it and `on_confirmed`
-    gets the answer). Set the callbacks before `on_invite` returns.
+    gets the answer). Set the callbacks before `on_invite` returns. `replaces` is the call whose place this one
+    takes (RFC 3891), None for most.
     """
 
     def __init__(
@@ -30,37 +38,78 @@ class Invitation(Session):
         dialog: Dialog,
         offer: SessionDescription | None,
         source: tuple[str, int],
+        admitted: Admitted,
+        replaces: Session | None = None,
     ) -> None:
-        super().__init__(core, dialog.call_id, dialog.local_tag)
+        super().__init__(core, dialog.call_id, dialog.local_tag, is_ours=False)
         self.request: Request = exchange.machine.request
+        """The INVITE."""
         self.caller: Address = self.request.from_
         self.callee: Address = self.request.to
         self.source = source
+        self.transport = exchange.path.transport.name
+        self.admitted = admitted
         self.offer = offer
+        self.replaces = replaces
         self.on_confirmed: Callable[[SessionDescription | None], None] = lambda answer: None
+        self.known_dialog = dialog
+        self.path = exchange.path
+        self.is_direct = _is_direct(self.request, source, exchange.path.transport.reliable)
+        self.offers.unanswered = offer is not None
+        self.peer.learn(self.request)
         self._exchange = exchange
-        self._dialog = dialog
-        self._path = exchange.path
-        self._ringing_until = core.alarms.at(core.clock() + RING_LIMIT_S, self._ring_out)
+        self._ringing_until = core.after(RING_LIMIT_S, self._ring_out)
         self._farewell: Sequence[Header] = ()
+        self._reliable = ReliableSender(self.request.cseq, core.timers)
+        self._repeat: Alarm | None = None
+        self._timer_headers: Sequence[Header] = ()
+        self._answer: SessionDescription | None = None  # to an offer of ours, when a PRACK brought it
+        self._waits = False  # answered, but the caller has not acknowledged our description yet
         exchange.tag = dialog.local_tag
         exchange.on_cancel = self._cancelled
         exchange.on_failure = self._failed
 
-    def ring(self) -> None:
-        """Tell the caller that it rings (180)."""
-        if self.state is SessionState.EARLY:
-            contact = ("Contact", self._core.contact(self._exchange.path))
-            headers = [contact, *self._core.server_headers()]
-            self._exchange.respond(self.request.response(180, tag=self._tag, headers=headers))
+    @property
+    def is_secure(self) -> bool:
+        return self.request.uri.scheme == "sips"
+
+    def ring(self, offer: bytes = b"") -> None:
+        """Tell the caller that it rings (180).
+
+        `offer` is ours, for a caller who wants it from us and insists on reliable answers: the first of those
+        must carry it (RFC 3262 section 5).
+        """
+        if self.state is not SessionState.EARLY:
+            return
+        sdp = offer if self.offer is None and not self.local_sdp and self._is_reliable else b""
+        if sdp:
+            self.offers.describe(sdp)
+        self._provisional(180, sdp)
+
+    def progress(self, sdp: bytes) -> None:
+        """Early media: 183 with our description. Nothing happens when the caller wants the offer from us."""
+        if self.state is SessionState.EARLY and self.offer is not None:
+            self.offers.describe(sdp)
+            self._provisional(183, self.offers.local_sdp)
+            self.offers.unanswered = False
 
     def answer(self, sdp: bytes) -> None:
         """Take the call: 200 with `sdp`, repeated until the ACK. No effect when the call has ended."""
-        if self.state is SessionState.EARLY:
-            self._move(SessionState.ANSWERED)
-            self._ringing_until.cancel()
-            self.local_sdp = sdp
-            self._accept(self._exchange, self._confirmed)
+        if self.state is not SessionState.EARLY:
+            return
+        try:
+            self._timer_headers = self.refresh.answer(self.request)
+        except SipError as error:
+            self._refuse(error.status, error.phrase, error.headers, "rejected")
+            return
+        if not self._is_described:
+            self.offers.describe(sdp)
+        self.offers.unanswered = False
+        self._ringing_until.cancel()
+        if self._reliable.description_pending:
+            self._waits = True  # RFC 3262 section 3: not before the PRACK
+        else:
+            self._take()
 
     def reject(self, status: int, phrase: str | None = None, headers: Sequence[Header] = ()) -> None:
         """Refuse the call with a status of 300 to 699. No effect once it is answered or has ended."""
@@ -71,37 +120,120 @@ class Invitation(Session):
         if self.state is SessionState.EARLY:
             self._refuse(603, None, headers, "hung_up")
         elif self.state is SessionState.ANSWERED:
-            self._move(SessionState.ENDING)
+            self.move(SessionState.ENDING)
             self._farewell = headers
         else:
             super().hang_up(headers)
 
-    def bye(self) -> None:
+    def peer_hung_up(self) -> None:
         """The caller has hung up, perhaps before the call was answered."""
         if self.state is SessionState.EARLY:
             self._refuse(487, None, (), "bye")
-        super().bye()
+        else:
+            super().peer_hung_up()
 
     def close(self) -> None:
         if self.state is SessionState.EARLY:
             self._refuse(503, None, (), "closed")
         elif self.state is SessionState.ANSWERED:
-            self._bye(self.dialog)
+            self.bye(self.dialog)
         super().close()
+
+    def end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
+        self._ringing_until.cancel()
+        self._stop_repeating()
+        super().end(reason, tell)
+
+    # Provisional answers
+
+    @property
+    def _is_described(self) -> bool:
+        """Whether the caller has our description from a 183."""
+        return self.local_sdp != b""
+
+    def _provisional(self, status: int, sdp: bytes = b"") -> None:
+        if self.state is not SessionState.EARLY:
+            return
+        headers = [
+            ("Contact", self.contact_on(self._exchange.path)),
+            allow(),
+            *self.core.server_headers(),
+        ]
+        response = self.request.response(status, tag=self.tag, headers=with_sdp(headers, sdp), body=sdp)
+        if not self._is_reliable:
+            self._exchange.respond(response)
+            return
+        for item in self._reliable.send(response, self.core.clock()):
+            self._exchange.respond(item)
+        self._rearm()
+
+    @property
+    def _is_reliable(self) -> bool:
+        """Whether provisional answers need a PRACK.
+
+        Without an offer of the caller the first reliable one would have to carry ours (RFC 3262 section 5): then
+        they stay plain, unless the caller insists.
+        """
+        if self.core.policy.reliable == "off" or not supports(self.request, OPTION):
+            return False
+        return self.offer is not None or requires(self.request, OPTION)
+
+    def acknowledged_provisionally(self, exchange: Exchange, request: Request) -> bool:
+        rack = RAck.parse(request.required("RAck"))
+        more = self._reliable.acknowledge(rack, self.core.clock())
+        exchange.respond(request.response(200, headers=self.core.server_headers()))
+        for item in more:
+            self._exchange.respond(item)
+        self._rearm()
+        if self.state is SessionState.EARLY:
+            self._heard_of(request)
+        return True
+
+    def _heard_of(self, prack: Request) -> None:
+        """The caller has a provisional answer of ours, and with it perhaps our description: the 200 goes without."""
+        if self._is_described and not self._reliable.description_pending:
+            self.offers.sdp_to_send = b""
+            self._answer = self._answer or description_in(prack)
+        if self._waits and not self._reliable.description_pending:
+            self._waits = False
+            self._take()
+
+    def _rearm(self) -> None:
+        if self._repeat is not None:
+            self._repeat.cancel()
+        when = self._reliable.next_deadline
+        self._repeat = None if when is None else self.core.alarms.at(when, self._again)
+
+    def _again(self) -> None:
+        for item in self._reliable.tick(self.core.clock()):
+            if isinstance(item, Failed):
+                self._refuse(504, None, (), "prack_timeout")
+                return
+            self._exchange.respond(item)
+            self.core.stats.retransmissions_sent += 1
+        self._rearm()
+
+    def _stop_repeating(self) -> None:
+        self._reliable.stop()
+        if self._repeat is not None:
+            self._repeat.cancel()
+
+    # Final answers
+
+    def _take(self) -> None:
+        self._stop_repeating()
+        self.move(SessionState.ANSWERED)
+        self.accept(self._exchange, self._confirmed, self._timer_headers)
 
     def _refuse(self, status: int, phrase: str | None, headers: Sequence[Header], reason: str) -> None:
         if not 300 <= status < 700:
             raise ValueError(f"not a refusal: {status}")
         if self.state is not SessionState.EARLY:
             return
-        allow = capabilities()[:1] if status == 405 else []
-        extra = [*headers, *allow, *self._core.server_headers()]
-        self._exchange.respond(self.request.response(status, phrase, tag=self._tag, headers=extra))
-        self._end(reason)
-
-    def _end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
-        self._ringing_until.cancel()
-        super()._end(reason, tell)
+        extra = [*headers, *([allow()] if status == 405 else []), *self.core.server_headers()]
+        self._stop_repeating()
+        self._exchange.respond(self.request.response(status, phrase, tag=self.tag, headers=extra))
+        self.end(reason)
 
     def _cancelled(self) -> None:
         self._refuse(487, None, (), "cancelled")
@@ -111,11 +243,22 @@ class Invitation(Session):
 
     def _failed(self, reason: str) -> None:
         if self.state is SessionState.EARLY:
-            self._end(reason)
+            self.end(reason)
 
     def _confirmed(self, ack: Request) -> None:
         if self.state is SessionState.ANSWERED:
-            self._move(SessionState.CONFIRMED)
-            self.on_confirmed(description_in(ack))
+            self.move(SessionState.CONFIRMED)
+            self.on_confirmed(description_in(ack) or self._answer)
         elif self.state is SessionState.ENDING:
-            self._bye(self.dialog, self._farewell, self._end)
+            self.bye(self.dialog, self._farewell, self.end)
+
+
+def _is_direct(invite: Request, source: tuple[str, int], reliable: bool) -> bool:
+    """Whether the caller itself is at the other end, and reachable only the way it came.
+
+    A proxy would have left a second Via or a Record-Route. Over UDP, a Via that names another host than the one
+    that sent is a phone behind NAT: its Contact leads nowhere.
+    """
+    if len(invite.headers("Via")) != 1 or invite.headers("Record-Route"):
+        return False
+    return reliable or invite.via.sent_by[0] != source[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .alarms import Alarm, Alarms
@@ -22,22 +23,35 @@ Key = tuple[object, ...]
 
 
 class Transport(Protocol):
-    """What carries messages: `name` as in Via, `local` the bound host and port."""
+    """What carries messages: `name` as in Via ("UDP", "TCP", "TLS"), `local` the bound host and port."""
 
     name: str
     reliable: bool
     local: tuple[str, int]
+    family: socket.AddressFamily
 
-    def send(self, data: bytes, peer: tuple[str, int]) -> None:
-        """Send to an IP literal and port; OSError when that cannot be done."""
+    def send(self, data: bytes, peer: tuple[str, int], name: str = "") -> None:
+        """Send to an IP literal and port; OSError when that cannot be done. TLS verifies the peer as `name`."""
+
+    def connected(self, peer: tuple[str, int]) -> bool:
+        """Whether a connection to `peer` stands; never for a transport without connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A transport and the host (literal) and port at its far end."""
+    """A transport and the host (literal) and port at its far end; `name` is the host as its URI names it, for TLS."""
 
     transport: Transport
     peer: tuple[str, int]
+    name: str = ""
+
+    @property
+    def connected(self) -> bool:
+        return self.transport.connected(self.peer)
+
+    def send(self, data: bytes) -> None:
+        """OSError when that cannot be done."""
+        self.transport.send(data, self.peer, self.name)
 
 
 def _nothing(*_: object) -> None:
@@ -103,13 +117,14 @@ class Exchange:
     def _send(self, action: Send) -> None:
         self._layer.stats.retransmissions_sent += action.repeat
         try:
-            self.path.transport.send(action.data, self.path.peer)
+            self.path.send(action.data)
         except OSError:
             self._layer.stats.transport_errors += 1
             # Told from the loop, so that nobody hears of a failure inside a call of his own.
-            self._layer.alarms.at(self._layer.clock(), self._broken)
+            self._layer.alarms.at(self._layer.clock(), self.broken)
 
-    def _broken(self) -> None:
+    def broken(self) -> None:
+        """What was sent has not gone out."""
         self.perform(self.machine.error(self._layer.clock()))
 
     def _ring(self) -> None:
@@ -209,6 +224,21 @@ class TransactionLayer:
         machine = exchange.machine
         assert isinstance(machine, InviteClient | Client)
         exchange.perform(machine.receive(response, self.clock()))
+
+    def lost(self, transport: Transport, peer: tuple[str, int]) -> None:
+        """A connection has gone: requests of ours on it have failed, answers of ours take another one.
+
+        That one leads to the port in the Via (RFC 3261 section 18.2.2).
+        """
+        for exchange in [*self._clients.values(), *self._servers.values()]:
+            if exchange.path.transport is not transport or exchange.path.peer != peer:
+                continue
+            if isinstance(exchange.machine, InviteClient | Client):
+                self.stats.transport_errors += 1
+                exchange.broken()
+            else:
+                port = exchange.machine.request.via.sent_by[1]
+                exchange.path = replace(exchange.path, peer=(peer[0], port))
 
     def forget(self, exchange: Exchange) -> None:
         """Let go of a transaction that has ended."""

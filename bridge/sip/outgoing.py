@@ -1,71 +1,111 @@
-"""One outgoing call: the calling side of INVITE (RFC 3261 section 13.2)."""
+"""One outgoing call: the calling side of INVITE (RFC 3261 section 13.2, RFC 3262, RFC 3960)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .address import Address
-from .core import Core, capabilities, with_sdp
+from .bodies import description_in
+from .core import Core, with_sdp
+from .delivery import Delivery
 from .dialog import MAX_FORWARDS, Dialog, new_tag
 from .errors import SipError, phrase_for
 from .headers import Headers
-from .layer import Exchange, Path, Transport
+from .layer import Path
 from .message import Request, Response
+from .reasons import reasons_in, word_for
+from .redirect import Redirects
+from .reliable import ReliableReceiver
 from .sdp import SessionDescription
-from .session import Header, Session, SessionState, acknowledge, description_in
+from .session import Header, Session, SessionState
 from .transaction import State
 from .uri import Uri
+
+if TYPE_CHECKING:
+    from .digest import Authenticator
 
 RING_LIMIT_S = 180.0
 """How long the far end may ring, in seconds, before we cancel."""
 
 
-class OutgoingCall(Session):
-    """A call of ours: `on_ringing`* then `on_answered` and in the end `on_ended`, or else `on_failed`.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call of ours was not answered: status and phrase as they came, and one word for it (`reasons.WORDS`).
 
-    `on_failed` gets the status and phrase that refused the call; 487 after `cancel`, 408 when nobody
-    answered at all, 503 when the target cannot be reached.
+    487 and "cancelled" after `cancel`, 487 and "no_answer" when it rang too long, 408 when nobody answered at
+    all, 503 when the target cannot be reached.
+    """
+
+    status: int
+    phrase: str
+    word: str
+
+
+class OutgoingCall(Session):
+    """A call of ours.
+
+    `on_ringing` and `on_early_media` as often as that happens, then `on_answered` and in the end `on_ended`; or
+    `on_failed` in place of the two.
     """
 
     def __init__(
         self,
         core: Core,
-        transport: Transport,
         target: Uri,
         *,
-        hop: tuple[str, int],
         sdp: bytes,
         caller: Address,
         headers: Sequence[Header] = (),
+        routes: Sequence[str] = (),
+        authenticator: Authenticator | None = None,
+        ring_limit_s: float = RING_LIMIT_S,
+        redirects: Callable[[Uri], bool] = lambda uri: False,
+        flow: Path | None = None,
     ) -> None:
+        """`routes` are Route values to start with, `redirects` says which targets of a 3xx may be tried.
+
+        `flow` is the way that a phone registered by: it leads where its Contact may not.
+        """
         tag = new_tag()
         # Made before anything else, so that a malformed one is the owner's ValueError and leaves nothing.
         sender = Address(caller.display, caller.uri, (("tag", tag),))
         parties = Headers.make((("From", str(sender)), ("To", f"<{target}>")))
         extra = Headers.make(headers)
-        super().__init__(core, f"{new_tag()}{new_tag()}", tag)
+        way = Headers.make(("Route", route) for route in routes)
+        super().__init__(core, f"{new_tag()}{new_tag()}", tag, is_ours=True)
         self.target = target
-        self.local_sdp = sdp
+        self.offers.describe(sdp)
+        self.authenticator = authenticator
+        self.path = flow
+        self.is_direct = flow is not None
         self.on_ringing: Callable[[int], None] = lambda status: None
+        self.on_early_media: Callable[[SessionDescription], None] = lambda answer: None
         self.on_answered: Callable[[SessionDescription | None], None] = lambda answer: None
-        self.on_failed: Callable[[int, str], None] = lambda status, phrase: None
+        self.on_failed: Callable[[Failure], None] = lambda failure: None
         self._own = (*parties, *extra)
-        self._transport = transport
-        self._hop = hop
-        self._exchange: Exchange | None = None
-        self._request: Request | None = None
-        self._cancelled = False
+        self._way = way
+        self._hop = Address.parse(routes[0], "Route").uri if routes else None
+        self._redirects = Redirects(target, redirects)
+        self._delivery: Delivery | None = None
+        self._cseq = 0
+        self._cancelled = ""  # "cancelled" or "no_answer"
+        self._rang = False
+        self._early: dict[str, Dialog] = {}
+        self._reliable = ReliableReceiver()
+        self._described: SessionDescription | None = None
         self._known: set[str] = set()
-        self._ringing_until = core.alarms.at(core.clock() + RING_LIMIT_S, self.cancel)
+        self._ringing_until = core.after(ring_limit_s, lambda: self.cancel("no_answer"))
         # The owner sets the callbacks after the constructor; nothing may happen before that.
         core.after(0, self._begin)
 
-    def cancel(self) -> None:
-        """Give the call up while it rings; `on_failed(487, ...)` follows. Later: nothing."""
+    def cancel(self, word: str = "cancelled") -> None:
+        """Give the call up while it rings; `on_failed` with 487 follows. Later: nothing."""
         if self.state is not SessionState.EARLY or self._cancelled:
             return
-        self._cancelled = True
-        if self._exchange is None:
+        self._cancelled = word
+        if self._delivery is None or self._delivery.exchange is None:
             self._fail(487)
         else:
             self._send_cancel()
@@ -77,114 +117,208 @@ class OutgoingCall(Session):
         else:
             super().hang_up(headers)
 
+    def peer_hung_up(self) -> None:
+        """The far end has hung up, perhaps before it answered."""
+        if self.state is SessionState.EARLY:
+            self._fail(480)
+        else:
+            super().peer_hung_up()
+
     def close(self) -> None:
         """The user agent goes away: say goodbye, do not wait."""
         if self.state is SessionState.EARLY:
-            if self._exchange is not None and not self._cancelled:
+            if not self._cancelled:
                 self._send_cancel()
             self._fail(503)
         else:
             super().close()
 
+    def end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
+        self._ringing_until.cancel()
+        super().end(reason, tell)
+
+    def matches(self, request: Request) -> bool:
+        """Early dialogs too: a far end may hang up or update while it rings."""
+        tag = request.from_.tag or ""
+        if self.known_dialog is None and tag in self._early:
+            self.known_dialog = self._early[tag]
+        return super().matches(request)
+
+    @property
+    def is_secure(self) -> bool:
+        return self.target.scheme == "sips"
+
+    # INVITE
+
     def _begin(self) -> None:
         if self.state is SessionState.EARLY:
-            self._core.locate(self._transport, self._hop, self._found, lambda: self._fail(503))
+            self._delivery = self.core.deliver(
+                self._hop or self.target,
+                self._invite,
+                on_response=self._responded,
+                on_failure=self._broken,
+                authenticator=self.authenticator,
+                prefer=self.path,
+                flow=self.path if self.is_direct else None,
+            )
 
-    def _found(self, path: Path) -> None:
-        if self.state is not SessionState.EARLY:
-            return
-        core = self._core
+    def _invite(self, path: Path) -> Request:
+        core, sdp = self.core, self.local_sdp
+        self.path = path
+        self._cseq += 1
         pairs = [
             ("Via", core.via(path)),
             MAX_FORWARDS,
             ("Call-ID", self.id),
-            ("CSeq", "1 INVITE"),
-            ("Contact", core.contact(path)),
-            *capabilities(),
+            ("CSeq", f"{self._cseq} INVITE"),
+            ("Contact", self.contact_on(path)),
+            *core.capabilities(),
+            *self.refresh.request_headers(),
             *core.client_headers(),
         ]
-        lines = Headers((*Headers.make(with_sdp(pairs, self.local_sdp)), *self._own))
-        self._path = path
-        self._request = Request(lines, self.local_sdp, "INVITE", self.target)
-        self._exchange = core.layer.request(self._request, path, self._responded, self._broken)
+        return Request(
+            Headers((*Headers.make(with_sdp(pairs, sdp)), *self._way, *self._own)), sdp, "INVITE", self.target
+        )
 
     def _responded(self, response: Response) -> None:
         if response.status < 200:
-            self._progress(response.status)
+            self._progress(response)
         elif response.status < 300:
             self._accepted(response)
+        elif self.state is SessionState.EARLY and not self._cancelled and self._tried_again(response):
+            return
         else:
-            self._fail(response.status, response.phrase)
+            self._fail(response.status, response)
 
-    def _progress(self, status: int) -> None:
+    def _tried_again(self, response: Response) -> bool:
+        """Another INVITE for an answer that asks for one: elsewhere (3xx), or with a longer interval (422)."""
+        if response.status == 422 and self.refresh.too_short(response):
+            self._begin()
+            return True
+        target = self._redirects.after(response)
+        if target is None:
+            return False
+        self.target, self._hop, self._way = target, None, Headers()
+        self.is_direct = False
+        self._begin()
+        return True
+
+    # While it rings
+
+    def _progress(self, response: Response) -> None:
         if self.state is not SessionState.EARLY:
             return
         if self._cancelled:
             self._send_cancel()
-        elif status > 100:
-            self.on_ringing(status)
+            return
+        receipt = self._reliable.accept(response)
+        if not receipt.process or response.status == 100:
+            return
+        self.peer.learn(response)
+        dialog = self._early_dialog(response)
+        if dialog is not None and receipt.rack is not None:
+            self.send("PRACK", [("RAck", str(receipt.rack))], dialog=dialog)
+        self._rang = True
+        self.on_ringing(response.status)
+        description = description_in(response)
+        if description is not None and self.state is SessionState.EARLY:
+            self._described = description
+            self.on_early_media(description)
+
+    def _early_dialog(self, response: Response) -> Dialog | None:
+        """The early dialog of a provisional answer (RFC 3261 section 12.1.2); None without a tag or a Contact."""
+        tag = response.to.tag
+        if tag is None or self._delivery is None or self._delivery.request is None:
+            return None
+        if tag not in self._early and len(self._early) < MAX_FORKS:
+            try:
+                self._early[tag] = Dialog.uac(self._delivery.request, response)
+            except SipError:
+                return None
+        return self._early.get(tag)
+
+    # The answer
 
     def _accepted(self, response: Response) -> None:
-        assert self._request is not None
+        assert self._delivery is not None and self._delivery.request is not None
+        request = self._delivery.request
         try:
-            dialog = Dialog.uac(self._request, response)
+            dialog = Dialog.uac(request, response)
         except SipError as error:
-            self._core.stats.drop("malformed_response")
-            self._fail(error.status, error.phrase)
+            self.core.stats.drop("malformed_response")
+            self._fail(error.status, phrase=error.phrase)
             return
-        if dialog.remote_tag in self._known:
-            self._acknowledge(dialog)
-            return
+        early = self._early.get(dialog.remote_tag)
+        if early is not None:
+            # What the far end and we have sent inside it counts on; its target and route set are now final.
+            dialog.local_cseq, dialog.remote_cseq = early.local_cseq, early.remote_cseq
+        first = dialog.remote_tag not in self._known
         self._known.add(dialog.remote_tag)
-        self._acknowledge(dialog)
+        self.acknowledge(self.dialog if self._is_of_dialog(dialog) else dialog, request, response)
+        if not first:
+            return
         if self.state is SessionState.EARLY and not self._cancelled:
             self._confirm(dialog, response)
         else:
             # A second branch of a fork, or an answer that crossed our CANCEL.
-            self._bye(dialog)
+            self.bye(dialog)
             self._fail(487)
 
-    def _confirm(self, dialog: Dialog, response: Response) -> None:
-        self._dialog = dialog
-        self._ringing_until.cancel()
-        self._move(SessionState.CONFIRMED)
-        self.on_answered(description_in(response))
+    def _is_of_dialog(self, dialog: Dialog) -> bool:
+        return self.state is SessionState.CONFIRMED and self.dialog.remote_tag == dialog.remote_tag
 
-    def _acknowledge(self, dialog: Dialog) -> None:
-        assert self._request is not None
-        acknowledge(self._core, dialog, self._path, self._request.cseq.number)
+    def _confirm(self, dialog: Dialog, response: Response) -> None:
+        self.known_dialog = dialog
+        self._early.clear()
+        self._ringing_until.cancel()
+        self.move(SessionState.CONFIRMED)
+        self.peer.learn(response)
+        self.refresh.agreed(response)
+        self.on_answered(description_in(response) or self._described)
+
+    # CANCEL
 
     def _send_cancel(self) -> None:
-        assert self._request is not None and self._exchange is not None
-        exchange = self._exchange
+        delivery = self._delivery
+        if delivery is None or delivery.exchange is None:
+            return
+        exchange = delivery.exchange
         if exchange.state is not State.PROCEEDING:
             return  # Not before a provisional answer (RFC 3261 section 9.1): `_progress` comes back here.
-        request = cancel_for(self._request)
-        self._core.layer.request(request, exchange.path, lambda response: None, lambda reason: None)
+        request = cancel_for(exchange.machine.request, self._cancelled)
+        self.core.layer.request(request, exchange.path, lambda response: None, lambda reason: None)
         # RFC 3261 section 9.1: an old far end may never answer the INVITE after a CANCEL.
-        self._core.after(self._core.timers.life, self._abandon)
+        self.core.after(self.core.timers.life, self._abandon)
 
     def _abandon(self) -> None:
-        if self.state is SessionState.EARLY and self._exchange is not None:
-            self._exchange.terminate()
+        if self.state is SessionState.EARLY and self._delivery is not None and self._delivery.exchange is not None:
+            self._delivery.exchange.terminate()
             self._fail(487)
 
     def _broken(self, reason: str) -> None:
         if reason == "timeout":
             self._fail(487 if self._cancelled else 408)
         else:
-            self._fail(503)
+            self._fail(503, word="unreachable")
 
-    def _fail(self, status: int, phrase: str | None = None) -> None:
+    def _fail(self, status: int, response: Response | None = None, *, word: str = "", phrase: str = "") -> None:
         if self.state is not SessionState.EARLY:
             return
-        self._ringing_until.cancel()
-        self._end("failed", lambda: self.on_failed(status, phrase or phrase_for(status)))
+        phrase = phrase or (response.phrase if response is not None else phrase_for(status))
+        reasons = reasons_in(response) if response is not None else ()
+        word = self._cancelled or word or word_for(status, reasons, rang=self._rang)
+        self.end("failed", lambda: self.on_failed(Failure(status, phrase, word)))
 
 
-def cancel_for(invite: Request) -> Request:
+MAX_FORKS = 16
+"""Early dialogs of one call; a fork has a few, only a flood has more."""
+
+
+def cancel_for(invite: Request, word: str = "") -> Request:
     """The CANCEL of an INVITE of ours (RFC 3261 section 9.1)."""
     kept = [line for line in invite.lines if line.key in ("from", "to", "call-id", "route")]
     via = next(invite.lines.lines("Via"))
-    own = Headers.make((MAX_FORWARDS, ("CSeq", f"{invite.cseq.number} CANCEL")))
-    return Request(Headers((via, *kept, *own)), b"", "CANCEL", invite.uri)
+    own = [MAX_FORWARDS, ("CSeq", f"{invite.cseq.number} CANCEL")]
+    if word:
+        own.append(("Reason", f'SIP;cause=487;text="{word}"'))
+    return Request(Headers((via, *kept, *Headers.make(own))), b"", "CANCEL", invite.uri)

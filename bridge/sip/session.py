@@ -1,19 +1,28 @@
-"""What both sides of a call share once its dialog stands: BYE and re-INVITE (RFC 3261 14 and 15)."""
+"""What both sides of a call share: the dialog, its end, and the parts that talk inside it (RFC 3261 12 to 15)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .acceptance import Acceptance
-from .core import SDP, Core, capabilities, retry_after, with_sdp
-from .dialog import Dialog, target_of
-from .errors import SipError, malformed
+from .capabilities import Capabilities
+from .core import Core, with_sdp
+from .delivery import Delivery
+from .dialog import Dialog
+from .headers import Headers
 from .layer import Exchange, Path
-from .message import Message, Request, Response
-from .offer_answer import continued
+from .message import Request, Response
+from .offers import Offers, OnResult
+from .refresh import SessionRefresh
 from .sdp import SessionDescription
+from .transfer import Referred, Transfer
+
+if TYPE_CHECKING:
+    from .digest import Authenticator
+    from .replaces import Replaces
+    from .uri import Uri
 
 Header = tuple[str, str]
 
@@ -43,255 +52,250 @@ MOVES: dict[SessionState, frozenset[SessionState]] = {
 class Session:
     """One call. The callbacks are called from the loop, `on_ended` last and once.
 
-    `on_ended` gets a reason: "bye", "hung_up", "bye_timeout", "transport_error", "dialog_lost", "closed",
-    for an incoming call also "cancelled", "rejected", "ring_timeout" and "ack_timeout".
-    `on_offer` gets the offer of a re-INVITE, None when the peer asks for ours; it returns the SDP to
+    `on_ended` gets a reason: "bye", "hung_up", "bye_timeout", "transport_error", "unreachable", "dialog_lost",
+    "session_expired", "closed", for an incoming call also "cancelled", "rejected", "ring_timeout", "ack_timeout"
+    and "prack_timeout".
+    `on_offer` gets the offer of a re-INVITE or UPDATE, None when the peer asks for ours; it returns the SDP to
     answer with, or a status to refuse with. `on_answer` gets the answer to an offer made that way.
+    `on_info` gets type and body of an INFO and returns the status to answer with.
+    `on_refer` gets what the peer wants us to call; true when it will be tried.
     """
 
     State: ClassVar = SessionState
 
-    def __init__(self, core: Core, call_id: str, tag: str) -> None:
+    def __init__(self, core: Core, call_id: str, tag: str, *, is_ours: bool) -> None:
         self.id = call_id
         self.state = SessionState.EARLY
-        self.local_sdp = b""
-        """The last description we sent; empty before the first."""
         self.on_ended: Callable[[str], None] = lambda reason: None
         self.on_offer: Callable[[SessionDescription | None], bytes | int] = self._same_offer
         self.on_answer: Callable[[SessionDescription], None] = lambda answer: None
-        self._core = core
-        self._tag = tag
-        self._dialog: Dialog | None = None
-        self._path: Path | None = None
-        self._offering = False
+        self.on_info: Callable[[str, bytes], int] = lambda kind, body: 415
+        self.on_refer: Callable[[Referred], bool] = lambda referred: False
+        self.core = core
+        self.tag = tag
+        self.is_ours = is_ours
+        """Whether we began the call, and own its Call-ID."""
+        self.peer = Capabilities()
+        """What the other side has said that it can do."""
+        self.authenticator: Authenticator | None = None
+        self.offers = Offers(self)
+        self.refresh = SessionRefresh(self)
+        self.transfer: Transfer | None = None
+        """The latest REFER of ours."""
+        self.path: Path | None = None
+        self.is_direct = False
+        """Whether the far end of `path` is the other user agent itself, and answers nowhere else (RFC 5626)."""
+        self.known_dialog: Dialog | None = None
         self._acceptance: Acceptance | None = None
         core.sessions[call_id, tag] = self
         core.stats.calls += 1
 
     # What the owner of the call may ask for.
 
+    @property
+    def local_sdp(self) -> bytes:
+        """The last description we sent; empty before the first."""
+        return self.offers.local_sdp
+
+    @property
+    def bind_host(self) -> str:
+        """The host our side of the signalling is bound to: an address, or 0.0.0.0 or :: for any."""
+        assert self.path is not None
+        return self.path.transport.local[0]
+
+    @property
+    def local_address(self) -> str:
+        """Our address as the peer reaches it, for SDP."""
+        assert self.path is not None
+        return self.core.address_on(self.path)
+
     def hang_up(self, headers: Sequence[Header] = ()) -> None:
         """End the call; returns at once. Nothing happens when it has ended already."""
         if self.state is SessionState.CONFIRMED:
-            self._move(SessionState.ENDING)
-            self._bye(self.dialog, headers, self._end)
+            self.move(SessionState.ENDING)
+            self.bye(self.dialog, headers, self.end)
 
-    def reinvite(self, sdp: bytes, on_result: Callable[[int, SessionDescription | None], None]) -> None:
+    def reinvite(self, sdp: bytes, on_result: OnResult) -> None:
         """Offer new media inside the call; `on_result` gets the final status and the answer, if any.
 
-        491 comes back when the peer offers at the same time; the owner may try again later.
+        When both sides offer at once (491) it is tried again after the time of RFC 3261 section 14.1.
         """
-        if self.state is not SessionState.CONFIRMED or self._offering:
-            self._core.after(0, lambda: on_result(491, None))
+        self.offers.offer("INVITE", sdp, on_result)
+
+    def update(self, sdp: bytes, on_result: OnResult) -> None:
+        """The same by UPDATE (RFC 3311); with no SDP it only refreshes the session."""
+        self.offers.offer("UPDATE", sdp, on_result)
+
+    def info(self, kind: str, body: bytes, on_result: Callable[[int], None] = lambda status: None) -> None:
+        """Send an INFO (RFC 6086) with a body of type `kind`; `on_result` gets the final status."""
+        if self.state is not SessionState.CONFIRMED:
+            self.core.after(0, lambda: on_result(481))
             return
-        self._offering = True
-        previous, self.local_sdp = self.local_sdp, self._continue(sdp)
-        _Reinvite(self._core, self, on_result, previous).begin()
+        self.send("INFO", [("Content-Type", kind)], body, on_status=on_result)
+
+    def refer(self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None) -> None:
+        """Ask the peer to call `target`, in place of the call `replaces` if given (RFC 3515, RFC 3891).
+
+        `on_progress` gets the status of that call as the peer tells it, and whether it is the last word. A
+        refused REFER is the last word too.
+        """
+        self.transfer = Transfer(self, target, on_progress, replaces)
+        self.transfer.begin()
 
     # What the user agent gives to the call.
 
     def matches(self, request: Request) -> bool:
         """Whether a request with our tag is really of this dialog."""
-        return self._dialog is not None and (request.from_.tag or "") == self._dialog.remote_tag
+        return self.known_dialog is not None and (request.from_.tag or "") == self.known_dialog.remote_tag
 
     def in_order(self, request: Request) -> bool:
         """Whether the CSeq of a request is not behind the last one."""
-        return self._dialog is not None and self._dialog.accepts(request.cseq.number)
+        return self.known_dialog is not None and self.known_dialog.accepts(request.cseq.number)
 
-    def bye(self) -> None:
-        """The peer has hung up."""
-        self._end("bye")
+    def peer_hung_up(self) -> None:
+        """BYE has come."""
+        self.end("bye")
 
-    def reinvited(self, exchange: Exchange, request: Request, offer: SessionDescription | None) -> None:
-        """Answer a re-INVITE; SipError is the refusal it gets."""
-        if self.state is SessionState.EARLY:
-            raise retry_after(500, None, 2)
-        if self._offering or self.state is SessionState.ANSWERED:
-            raise SipError(491)
-        if self.state is not SessionState.CONFIRMED or self._dialog is None:
-            raise SipError(481)
-        target = target_of(request)
-        reply = self.on_offer(offer)
-        if isinstance(reply, int):
-            raise SipError(reply, headers=self._warning(exchange.path, reply))
-        self._dialog.target = target
-        self.local_sdp = self._continue(reply)
-        self._offering = offer is None
-        self._accept(exchange, self._reconfirmed)
+    def acknowledged_provisionally(self, exchange: Exchange, request: Request) -> bool:
+        """PRACK has come (RFC 3262); False when nothing waits for it."""
+        return False
 
     def close(self) -> None:
         """The user agent goes away: say goodbye, do not wait."""
         if self.state is SessionState.CONFIRMED:
-            self._bye(self.dialog)
-        self._end("closed")
+            self.bye(self.dialog)
+        self.end("closed")
 
-    # Shared by both sides.
+    # Shared by the parts of a call.
 
     @property
     def dialog(self) -> Dialog:
         """The dialog; only after it stands."""
-        assert self._dialog is not None
-        return self._dialog
+        assert self.known_dialog is not None
+        return self.known_dialog
 
-    def _move(self, state: SessionState) -> None:
+    def move(self, state: SessionState) -> None:
         assert state in MOVES[self.state], f"{self.state} to {state}"
         self.state = state
 
-    def _end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
+    def end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
         """Let go of everything; `tell` is called instead of `on_ended` when given."""
         if self.state is SessionState.ENDED:
             return
-        self._move(SessionState.ENDED)
-        self._core.sessions.pop((self.id, self._tag), None)
-        self._core.stats.calls -= 1
+        self.move(SessionState.ENDED)
+        self.core.sessions.pop((self.id, self.tag), None)
+        self.core.stats.calls -= 1
+        self.refresh.stop()
         if self._acceptance is not None:
             self._acceptance.stop()
-        self._core.after(0, tell or (lambda: self.on_ended(reason)))
+        self.core.after(0, tell or (lambda: self.on_ended(reason)))
 
-    def _accept(self, exchange: Exchange, on_ack: Callable[[Request], None]) -> None:
+    def give_up(self, reason: str, text: str) -> None:
+        """End a call whose other side has lost it: BYE with a Reason, without waiting for the answer."""
+        if self.state in (SessionState.ANSWERED, SessionState.CONFIRMED):
+            self.bye(self.dialog, [("Reason", f'SIP;cause=408;text="{text}"')])
+        self.end(reason)
+
+    def send(
+        self,
+        method: str,
+        headers: Sequence[Header] = (),
+        body: bytes = b"",
+        *,
+        dialog: Dialog | None = None,
+        with_contact: bool = False,
+        on_response: Callable[[Response], None] | None = None,
+        on_status: Callable[[int], None] = lambda status: None,
+    ) -> Delivery:
+        """Send a request inside the dialog.
+
+        `on_response` gets every answer; else `on_status` the final status only, 408 or 503 when there is none.
+        """
+        core, within = self.core, dialog or self.dialog
+
+        def make(path: Path) -> Request:
+            contact = [("Contact", self.contact_on(path))] if with_contact else []
+            lines = [*contact, *headers, *core.client_headers()]
+            return within.request(method, core.via(path), within.next_cseq(), lines, body)
+
+        def responded(response: Response) -> None:
+            if on_response is not None:
+                on_response(response)
+            elif response.status >= 200:
+                on_status(response.status)
+
+        return core.deliver(
+            within.hop,
+            make,
+            on_response=responded,
+            on_failure=lambda reason: on_status(408 if reason == "timeout" else 503),
+            authenticator=self.authenticator,
+            prefer=self.path,
+            flow=self._flow(within),
+        )
+
+    def acknowledge(self, dialog: Dialog, invite: Request, response: Response, sdp: bytes = b"") -> None:
+        """Send the ACK of a 2xx, again for each repeat of it (RFC 3261 section 13.2.2.4)."""
+        core, cseq = self.core, response.cseq.number
+        proof = [line for line in invite.lines if line.key in ("authorization", "proxy-authorization")]
+
+        def found(paths: list[Path]) -> None:
+            if not paths:
+                core.stats.transport_errors += 1
+                return
+            headers = with_sdp(core.client_headers(), sdp)
+            ack = dialog.request("ACK", core.via(paths[0]), cseq, headers, sdp)
+            core.send(Request(Headers((*ack.lines, *proof)), ack.body, "ACK", ack.uri), paths[0])
+
+        flow = self._flow(dialog)
+        if flow is not None:
+            found([flow])
+        else:
+            core.locate(dialog.hop, self.path, found)
+
+    def accept(self, exchange: Exchange, on_ack: Callable[[Request], None], headers: Sequence[Header] = ()) -> None:
         """Answer an INVITE of this dialog with 200 and `local_sdp`."""
-        headers = [
-            ("Contact", self._core.contact(exchange.path)),
-            *capabilities(),
-            *self._core.server_headers(),
+        sdp = self.offers.sdp_to_send
+        lines = [
+            ("Contact", self.contact_on(exchange.path)),
+            *self.core.capabilities(),
+            *headers,
+            *self.core.server_headers(),
         ]
         request = exchange.machine.request
-        response = request.response(200, tag=self._tag, headers=with_sdp(headers, self.local_sdp), body=self.local_sdp)
-        self._acceptance = Acceptance(self._core, exchange, response, on_ack, self._unacknowledged)
+        response = request.response(200, tag=self.tag, headers=with_sdp(lines, sdp), body=sdp)
+        self._acceptance = Acceptance(self.core, exchange, response, on_ack, self._unacknowledged)
         self._acceptance.begin()
 
-    def _reconfirmed(self, ack: Request) -> None:
-        awaited, self._offering = self._offering, False
-        answer = description_in(ack)
-        if awaited and answer is not None and self.state is SessionState.CONFIRMED:
-            self.on_answer(answer)
-
-    def _unacknowledged(self) -> None:
-        if self.state is not SessionState.ENDED:
-            self._bye(self.dialog, [("Reason", 'SIP;cause=408;text="ack_timeout"')])
-            self._end("ack_timeout")
-
-    def _same_offer(self, offer: SessionDescription | None) -> bytes | int:
-        return 488 if offer is not None else self.local_sdp
-
-    def _continue(self, sdp: bytes) -> bytes:
-        return continued(self.local_sdp, sdp) if self.local_sdp else sdp
-
-    def _warning(self, path: Path, status: int) -> list[Header]:
-        if status != 488:
-            return []
-        agent = self._core.local_address_for(path.peer[0])
-        return [("Warning", f'305 {agent} "Incompatible media format"')]
-
-    def _bye(
+    def bye(
         self,
         dialog: Dialog,
         headers: Sequence[Header] = (),
         done: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """Send BYE; `done` gets the reason that its outcome gives."""
-        core, path = self._core, self._path
-        assert path is not None
-        cseq = dialog.next_cseq()
+        outcomes = {408: "bye_timeout", 503: "transport_error"}
+        self.send("BYE", headers, dialog=dialog, on_status=lambda status: done(outcomes.get(status, "hung_up")))
 
-        def found(way: Path) -> None:
-            all_headers = [*headers, *core.client_headers()]
-            request = dialog.request("BYE", core.via(way), cseq, all_headers)
-            core.layer.request(request, way, answered, failed)
+    def contact_on(self, path: Path) -> str:
+        """Our Contact in this call; sips where the caller asked for it."""
+        return self.core.contact(path, secure=self.is_secure)
 
-        def answered(response: Response) -> None:
-            if response.status >= 200:
-                done("hung_up")
+    @property
+    def is_secure(self) -> bool:
+        """Whether the call was placed to a sips URI."""
+        return False
 
-        def failed(reason: str) -> None:
-            done("bye_timeout" if reason == "timeout" else reason)
+    def _flow(self, dialog: Dialog) -> Path | None:
+        """The way the call came, where that is the only one: a connection, or a hole in the peer's NAT."""
+        path = self.path
+        if path is None or not self.is_direct or dialog.routes:
+            return None
+        return path if path.connected or not path.transport.reliable else None
 
-        core.locate(path.transport, dialog.hop, found, lambda: done("transport_error"))
+    def _unacknowledged(self) -> None:
+        if self.state is not SessionState.ENDED:
+            self.give_up("ack_timeout", "ack_timeout")
 
-
-class _Reinvite:
-    """One INVITE of ours inside a dialog."""
-
-    def __init__(
-        self,
-        core: Core,
-        session: Session,
-        on_result: Callable[[int, SessionDescription | None], None],
-        previous: bytes,
-    ) -> None:
-        self._core = core
-        self._session = session
-        self._on_result = on_result
-        self._previous = previous
-        self._cseq = session.dialog.next_cseq()
-        self._answered = False
-
-    def begin(self) -> None:
-        session = self._session
-        path = session._path
-        assert path is not None
-        self._core.locate(path.transport, session.dialog.hop, self._found, lambda: self._finish(503, None))
-
-    def _found(self, path: Path) -> None:
-        core, sdp = self._core, self._session.local_sdp
-        headers = [("Contact", core.contact(path)), *capabilities(), *core.client_headers()]
-        request = self._session.dialog.request("INVITE", core.via(path), self._cseq, with_sdp(headers, sdp), sdp)
-        core.layer.request(request, path, self._responded, self._failed)
-
-    def _responded(self, response: Response) -> None:
-        if 200 <= response.status < 300:
-            if not self._answered:
-                self._session.dialog.refresh(response)
-            acknowledge(self._core, self._session.dialog, self._session._path, self._cseq)
-        if response.status >= 200 and not self._answered:
-            self._answered = True
-            self._finish(response.status, description_in(response))
-
-    def _failed(self, reason: str) -> None:
-        self._finish(408 if reason == "timeout" else 503, None)
-
-    def _finish(self, status: int, answer: SessionDescription | None) -> None:
-        session = self._session
-        session._offering = False
-        if status >= 300:
-            session.local_sdp = self._previous
-        if session.state is not SessionState.CONFIRMED:
-            return
-        self._on_result(status, answer)
-        if status in (408, 481):
-            # The peer has lost the dialog (RFC 3261 section 12.2.1.2).
-            session._bye(session.dialog)
-            session._end("dialog_lost")
-
-
-def acknowledge(core: Core, dialog: Dialog, path: Path | None, cseq: int) -> None:
-    """Send the ACK of a 2xx, again for each repeat of it (RFC 3261 section 13.2.2.4)."""
-    assert path is not None
-
-    def found(way: Path) -> None:
-        core.send(dialog.request("ACK", core.via(way), cseq, core.client_headers()), way)
-
-    core.locate(path.transport, dialog.hop, found, lambda: None)
-
-
-def description_in(message: Message) -> SessionDescription | None:
-    """The SDP that a message carries; None when there is none or it cannot be read."""
-    try:
-        return offered(message)
-    except SipError:
-        return None
-
-
-def offered(message: Message) -> SessionDescription | None:
-    """The SDP that a request carries; None without a body. SipError 400 or 415 otherwise."""
-    if not message.body:
-        return None
-    kind = message.header("Content-Type")
-    if kind is None:
-        raise malformed("Missing Content-Type")
-    encoding = (message.header("Content-Encoding") or "identity").lower()
-    if encoding != "identity":
-        raise SipError(415, headers=(("Accept-Encoding", "identity"),))
-    if kind.partition(";")[0].strip().lower() != SDP:
-        raise SipError(415, headers=(("Accept", SDP),))
-    return SessionDescription.parse(message.body)
+    def _same_offer(self, offer: SessionDescription | None) -> bytes | int:
+        return 488 if offer is not None else self.local_sdp

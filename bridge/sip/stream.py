@@ -17,6 +17,7 @@ from .advertise import family_of, is_wildcard
 from .connection import Address, Connection, Phase, StreamLimits, StreamStats
 from .flows import Flows
 from .framing import FramingError
+from .layer import Transport
 from .listener import Listener
 from .tls import TlsSettings, handshake_failure
 
@@ -26,9 +27,9 @@ SWEEP_S = 1.0
 """How often the ages of all connections are looked at, in seconds."""
 DEFAULT_PORTS = {"TCP": 5060, "TLS": 5061}
 
-Receive = Callable[["StreamTransport", bytes, Address], None]
-Broken = Callable[["StreamTransport", bytes, FramingError, Address], None]
-Lost = Callable[["StreamTransport", Address], None]
+Receive = Callable[[Transport, bytes, Address], None]
+Broken = Callable[[Transport, bytes, FramingError, Address], None]
+Lost = Callable[[Transport, Address], None]
 
 
 class StreamTransport:
@@ -108,6 +109,10 @@ class StreamTransport:
         """
         connection = self._flows.find(peer, name) or self._dial(peer, name)
         connection.send(data)
+
+    def connected(self, peer: Address) -> bool:
+        """Whether a connection leads to `peer` now."""
+        return self._flows.find(peer, "") is not None
 
     def alias(self, source: Address, port: int) -> None:
         """The peer at `source` asked that requests to `port` of its host use its connection (RFC 5923)."""

@@ -7,12 +7,13 @@ import socket
 from collections.abc import Callable
 
 from .advertise import family_of
+from .layer import Transport
 
 MAX_DATAGRAM = 65535
 BATCH = 64
 """Datagrams read before the loop gets its turn again."""
 
-Receive = Callable[["UdpTransport", bytes, tuple[str, int]], None]
+Receive = Callable[[Transport, bytes, tuple[str, int]], None]
 
 
 class UdpTransport:
@@ -48,6 +49,10 @@ class UdpTransport:
             self._socket.sendto(data, peer)
         except BlockingIOError:
             return  # A full buffer is a lost datagram, and retransmission is made for those.
+
+    def connected(self, peer: tuple[str, int]) -> bool:
+        """Never: a datagram leaves nothing behind."""
+        return False
 
     def close(self) -> None:
         if self._socket.fileno() >= 0:

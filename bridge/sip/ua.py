@@ -3,48 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from .address import Address
-from .advertise import Advertiser, family_of
+from .advertise import Advertiser
 from .alarms import Alarms
-from .core import Core, capabilities
+from .core import Core
 from .dialog import MAX_FORWARDS, new_tag
+from .dns import Resolver
 from .errors import SipError
+from .gate import Gate, OpenGate
 from .headers import Headers
 from .invitation import Invitation
 from .layer import MAX_SERVER_TRANSACTIONS, Path, Transport
+from .listeners import ListenAddress, Listeners
 from .message import Request, Response, parse
-from .outgoing import OutgoingCall
+from .outgoing import RING_LIMIT_S, OutgoingCall
+from .policy import Policy
 from .stats import SipStats
+from .tls import TlsSettings
 from .transaction import Timers
-from .transport import UdpTransport
 from .uas import UserAgentServer
 from .uri import Uri, host_port
 from .via import reply_to
 
+if TYPE_CHECKING:
+    from .digest import Authenticator
+    from .registrar import Registrar
+
+__all__ = ["ListenAddress", "UserAgent"]
+
 log = structlog.get_logger("sipbridge.sip")
-
-
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """Where to listen: transport "udp", an IP literal, a port (0 for any free one)."""
-
-    transport: str
-    host: str
-    port: int
 
 
 class UserAgent:
     """Answers and makes calls. Everything happens in the loop that ran `start`.
 
-    `on_invite` gets each new call and must return at once. `availability` says 200 or 503 to OPTIONS.
-    `advertise` is the address peers can reach us at, or "auto" for the one the kernel sends from.
+    `on_invite` gets each new call that `gate` lets in, and must return at once. `availability` says 200 or 503
+    to OPTIONS. `advertise` is the address peers can reach us at, or "auto" for the one the kernel sends from.
     """
 
     def __init__(
@@ -54,70 +54,80 @@ class UserAgent:
         advertise: str = "auto",
         on_invite: Callable[[Invitation], None],
         availability: Callable[[], int] = lambda: 200,
+        gate: Gate | None = None,
+        registrar: Registrar | None = None,
+        policy: Policy | None = None,
+        tls: TlsSettings | None = None,
+        nameservers: Sequence[str] = (),
         product: str = "sipbridge",
         clock: Callable[[], float] = time.monotonic,
         timers: Timers | None = None,
         limit: int = MAX_SERVER_TRANSACTIONS,
     ) -> None:
         self.local: list[tuple[str, str, int]] = []
-        self._listen = tuple(listen)
         self._clock = clock
         self._alarms = Alarms(self._rearm)
         self._advertiser = Advertiser(advertise, clock)
-        self._core = Core(
+        self._resolver = Resolver(nameservers or None)
+        self.core = Core(
             clock=clock,
             alarms=self._alarms,
             advertiser=self._advertiser,
-            resolve=self._resolve,
+            resolve=self._resolver.resolve,
             product=product,
             timers=timers,
+            policy=policy,
             limit=limit,
         )
-        self._server = UserAgentServer(self._core, on_invite, availability)
-        self._transports: list[UdpTransport] = []
-        self._lookups: set[asyncio.Task[None]] = set()
+        self._registrar = registrar
+        self._server = UserAgentServer(self.core, on_invite, availability, gate or OpenGate(), registrar)
+        self.listeners = Listeners(
+            listen,
+            tls or TlsSettings(),
+            clock=clock,
+            receive=self._receive,
+            broken=self._broken,
+            lost=self.core.layer.lost,
+            in_use=self._in_use,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def stats(self) -> SipStats:
-        return self._core.stats
+        return self.core.stats
 
     async def start(self) -> None:
-        """Bind every address; OSError when one cannot be had, and none is kept then."""
+        """Bind every address; OSError when one cannot be had, ValueError for TLS files, and none is kept then."""
         self._loop = asyncio.get_running_loop()
         try:
-            for address in self._listen:
-                if address.transport.lower() != "udp":
-                    raise OSError(f"transport not supported: {address.transport}")
-                self._transports.append(UdpTransport(address.host, address.port, self._receive))
-        except OSError:
+            await self.listeners.start()
+        except (OSError, ValueError):
             await self.close()
             raise
-        self.local = [(item.name.lower(), *item.local) for item in self._transports]
-        self._advertiser.bind([item.local[0] for item in self._transports])
+        self.core.transports = list(self.listeners.transports)
+        self.local = [(item.name.lower(), *item.local) for item in self.core.transports]
+        self._advertiser.bind([item.local[0] for item in self.core.transports])
         for name, host, port in self.local:
             log.info("sip.listening", transport=name, host=host, port=port)
 
     async def close(self) -> None:
         """End every call without waiting for the peers, close the sockets, stop the timer."""
         try:
-            for session in list(self._core.sessions.values()):
+            for session in list(self.core.sessions.values()):
                 session.close()
             self._alarms.run(self._clock())
         finally:
-            for transport in self._transports:
-                transport.close()
-            self._transports.clear()
-            for task in self._lookups:
-                task.cancel()
+            await self.listeners.close()
+            self.core.transports = []
+            self._resolver.close()
             if self._timer is not None:
                 self._timer.cancel()
             self._loop = self._timer = None
 
     def local_address_for(self, host: str) -> str:
-        """Our address for Contact, Via and SDP towards a peer (an IP literal)."""
-        return self._core.local_address_for(host)
+        """Our address for SDP towards a peer (an IP literal)."""
+        return self.core.local_address_for(host)
 
     def invite(
         self,
@@ -126,28 +136,39 @@ class UserAgent:
         sdp: bytes,
         caller: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
-        proxy: str | None = None,
+        routes: Sequence[str] = (),
+        authenticator: Authenticator | None = None,
+        ring_limit_s: float = RING_LIMIT_S,
+        redirects: Callable[[Uri], bool] = lambda uri: False,
+        flow: Path | None = None,
     ) -> OutgoingCall:
-        """Call `target`, through `proxy` (a sip URI) when given. ValueError for a malformed URI or header.
+        """Call `target`, by the `routes` (Route values) when given. ValueError for a malformed URI or header.
 
         Nothing is sent before the next turn of the loop: set the callbacks now. `caller` is the From
-        (default sip:phone@ our address).
+        (default sip:phone@ our address). `flow` is the way to a phone that registered with us.
         """
         uri = Uri.parse(target)
-        hop = (Uri.parse(proxy) if proxy else uri).hop
-        if not hop[0]:
+        if uri.scheme not in ("sip", "sips") and not routes:
             raise SipError(416)
-        transport = self._transport_for(hop[0])
-        name = f"sip:phone@{host_port(self.local_address_for(hop[0]))}"
-        address = Address.parse(caller or name, "From")
-        return OutgoingCall(self._core, transport, uri, hop=hop, sdp=sdp, caller=address, headers=headers)
+        name = f"sip:phone@{host_port(self.local_address_for(uri.host))}"
+        return OutgoingCall(
+            self.core,
+            uri,
+            sdp=sdp,
+            caller=Address.parse(caller or name, "From"),
+            headers=headers,
+            routes=routes,
+            authenticator=authenticator,
+            ring_limit_s=ring_limit_s,
+            redirects=redirects,
+            flow=flow,
+        )
 
     def options(self, target: str, on_result: Callable[[int], None]) -> None:
         """Ask a peer whether it is there; `on_result` gets its status, 408 or 503 without an answer."""
-        uri = Uri.parse(target)
-        core = self._core
+        uri, core = Uri.parse(target), self.core
 
-        def found(path: Path) -> None:
+        def make(path: Path) -> Request:
             address = f"<sip:{host_port(self.local_address_for(path.peer[0]))}>"
             pairs = [
                 ("Via", core.via(path)),
@@ -157,29 +178,25 @@ class UserAgent:
                 ("Call-ID", new_tag()),
                 ("CSeq", "1 OPTIONS"),
                 ("Contact", core.contact(path)),
-                *capabilities(),
+                *core.capabilities(),
                 *core.client_headers(),
             ]
-            request = Request(Headers.make(pairs), b"", "OPTIONS", uri)
-            core.layer.request(request, path, answered, failed)
+            return Request(Headers.make(pairs), b"", "OPTIONS", uri)
 
         def answered(response: Response) -> None:
             if response.status >= 200:
                 on_result(response.status)
 
-        def failed(reason: str) -> None:
-            on_result(408 if reason == "timeout" else 503)
+        core.deliver(
+            uri,
+            make,
+            on_response=answered,
+            on_failure=lambda reason: on_result(408 if reason == "timeout" else 503),
+        )
 
-        core.locate(self._transport_for(uri.hop[0]), uri.hop, found, lambda: on_result(503))
+    # What comes in
 
-    def _transport_for(self, host: str) -> UdpTransport:
-        family = family_of(host.strip("[]"))
-        for transport in self._transports:
-            if family in (None, transport.family):
-                return transport
-        raise OSError(f"no socket for {host}")
-
-    def _receive(self, transport: UdpTransport, data: bytes, source: tuple[str, int]) -> None:
+    def _receive(self, transport: Transport, data: bytes, source: tuple[str, int]) -> None:
         """The guard: whatever a stranger sends ends as a call, an answer or a counted drop."""
         try:
             self._take(transport, data, source)
@@ -187,9 +204,9 @@ class UserAgent:
             self.stats.drop(error.reason)
         except Exception:
             self.stats.drop("internal")
-            log.exception("sip.datagram_failed", peer=source[0])
+            log.exception("sip.message_failed", peer=source[0])
 
-    def _take(self, transport: UdpTransport, data: bytes, source: tuple[str, int]) -> None:
+    def _take(self, transport: Transport, data: bytes, source: tuple[str, int]) -> None:
         if not data.strip(b"\r\n"):
             self.stats.keepalives += 1
             return
@@ -202,31 +219,42 @@ class UserAgent:
             return
         if isinstance(message, Response):
             self.stats.response(message.status)
-            self._core.layer.receive(message)
+            self.core.layer.receive(message)
             return
-        path = Path(transport, reply_to(message.via, source))
-        self._server.receive(message.stamped(source), path, source)
+        self.listeners.note_alias(transport, message, source)
+        self._server.receive(message.stamped(source), _back(transport, message, source), source)
 
-    def _refuse(self, request: Request, error: SipError, transport: UdpTransport, source: tuple[str, int]) -> None:
+    def _refuse(self, request: Request, error: SipError, transport: Transport, source: tuple[str, int]) -> None:
         """Answer a malformed request with what it has; without a usable Via it is dropped."""
-        self._server.count(request)
-        path = Path(transport, reply_to(request.via, source))
-        self._server.refuse(request.stamped(source), path, error)
+        path = _back(transport, request, source)
+        self._server.refuse_malformed(request.stamped(source), path, source, error)
 
-    def _resolve(self, host: str, port: int, transport: Transport, done: Callable[[str | None], None]) -> None:
-        assert self._loop is not None
-        task = self._loop.create_task(self._look_up(host, port, transport, done))
-        self._lookups.add(task)
-        task.add_done_callback(self._lookups.discard)
-
-    async def _look_up(self, host: str, port: int, transport: Transport, done: Callable[[str | None], None]) -> None:
-        family = family_of(transport.local[0]) or socket.AF_INET
-        loop = asyncio.get_running_loop()
+    def _broken(self, transport: Transport, head: bytes, error: SipError, source: tuple[str, int]) -> None:
+        """A stream that cannot be read on: answer what its last head asks, if that can be read."""
         try:
-            found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
-        except (OSError, UnicodeError):
-            found = []
-        done(str(found[0][4][0]) if found else None)
+            message = parse(head.rstrip(b"\r\n") + b"\r\nContent-Length: 0\r\n\r\n")
+        except SipError as unread:
+            message_or_none = unread.request
+        else:
+            message_or_none = message if isinstance(message, Request) else None
+        try:
+            self.stats.drop(error.reason)
+            if message_or_none is not None:
+                self._refuse(message_or_none, error, transport, source)
+        except SipError:
+            return
+        except Exception:
+            self.stats.drop("internal")
+            log.exception("sip.message_failed", peer=source[0])
+
+    def _in_use(self, peer: tuple[str, int]) -> bool:
+        """Whether a call or a binding lives on the connection to `peer`."""
+        paths = (session.path for session in self.core.sessions.values())
+        if any(path is not None and path.peer == peer for path in paths):
+            return True
+        return self._registrar is not None and self._registrar.uses(peer)
+
+    # Time
 
     def _rearm(self) -> None:
         when = self._alarms.next_deadline
@@ -241,3 +269,8 @@ class UserAgent:
             self._alarms.run(self._clock())
         finally:
             self._rearm()
+
+
+def _back(transport: Transport, request: Request, source: tuple[str, int]) -> Path:
+    """The way an answer takes: the same connection, or over UDP where the Via says (RFC 3261 section 18.2.2)."""
+    return Path(transport, source if transport.reliable else reply_to(request.via, source))

@@ -5,28 +5,45 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from .core import ALLOWED, KNOWN, SDP, Core, capabilities, retry_after
+from .bodies import ACCEPT, offered
+from .core import KNOWN, Core, allow, retry_after
 from .dialog import Dialog, new_tag
 from .errors import SipError
+from .gate import Admitted, Gate, Silence
+from .inside import RETRY_AFTER_S, require, serve
 from .invitation import Invitation
 from .layer import Exchange, Path
 from .message import Request
-from .session import Session, offered
+from .options import supports
+from .reliable import OPTION as RELIABLE
+from .replaces import Replaces
+from .session import Session
 from .transaction import State
 
+if TYPE_CHECKING:
+    from .registrar import Registrar
+
 SCHEMES = ("sip", "sips", "tel")
-RETRY_AFTER_S = 5
-"""What a refused caller is asked to wait, in seconds."""
 
 
 class UserAgentServer:
     """Decides for each request who gets it and how it is refused."""
 
-    def __init__(self, core: Core, on_invite: Callable[[Invitation], None], availability: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        on_invite: Callable[[Invitation], None],
+        availability: Callable[[], int],
+        gate: Gate,
+        registrar: Registrar | None = None,
+    ) -> None:
         self._core = core
         self._on_invite = on_invite
         self._availability = availability
+        self._gate = gate
+        self._registrar = registrar
         self._secret = secrets.token_bytes(16)
 
     def receive(self, request: Request, path: Path, source: tuple[str, int]) -> None:
@@ -38,7 +55,7 @@ class UserAgentServer:
             if request.method == "ACK":
                 self._acknowledge(request)
             elif request.method == "CANCEL":
-                self._cancel(request, path)
+                self._cancel(request, path, source)
             else:
                 self._serve(request, path, source)
         except SipError as error:
@@ -57,6 +74,17 @@ class UserAgentServer:
         tag = self._tag(request)
         self._core.reply(request.response(error.status, error.phrase, tag=tag, headers=headers), path)
 
+    def refuse_malformed(self, request: Request, path: Path, source: tuple[str, int], error: SipError) -> None:
+        """The same for what could not be read whole; a stranger hears nothing."""
+        self.count(request)
+        self._refuse_known(request, path, source, error)
+
+    def _refuse_known(self, request: Request, path: Path, source: tuple[str, int], error: SipError) -> None:
+        if self._gate.answers(source[0]):
+            self.refuse(request, path, error)
+        else:
+            self._core.stats.drop(error.reason)
+
     def _tag(self, request: Request) -> str:
         # The same for each repeat of a request, without memory (RFC 3261 section 8.2.7).
         keys = (request.header(name) or "" for name in ("Call-ID", "From", "CSeq"))
@@ -69,61 +97,64 @@ class UserAgentServer:
             raise SipError(481, reason="stray_ack")
         acceptance.acknowledge(request)
 
-    def _cancel(self, request: Request, path: Path) -> None:
+    def _cancel(self, request: Request, path: Path, source: tuple[str, int]) -> None:
         exchange = self._core.layer.find(request, "INVITE")
         if exchange is None:
-            raise SipError(481)
+            self._refuse_known(request, path, source, SipError(481))
+            return
         tag = exchange.tag or self._tag(request)
         self._core.reply(request.response(200, tag=tag, headers=self._core.server_headers()), path)
         if exchange.state is State.PROCEEDING:
             exchange.on_cancel()
 
     def _serve(self, request: Request, path: Path, source: tuple[str, int]) -> None:
-        if request.method not in KNOWN:
-            raise SipError(501, headers=capabilities()[:1])
-        tag = request.to.tag
-        if tag is not None:
-            session = self._core.sessions.get((request.call_id, tag))
-            if session is None or not session.matches(request):
-                raise SipError(481)
+        """What begins something new passes the gate first; inside a call the tags are the ticket."""
+        session = self._session_of(request)
+        if session is not None:
             self._serve_inside(session, request, path)
             return
-        if request.method == "BYE":
-            raise SipError(481)
-        if request.method not in ALLOWED:
-            raise SipError(405, headers=capabilities()[:1])
-        if self._core.layer.is_merged(request):
-            raise SipError(482)
-        if request.method == "OPTIONS":
+        verdict = self._gate.judge(request, source, path.transport.name)
+        if isinstance(verdict, Silence):
+            self._core.stats.drop(verdict.reason)
+            return
+        if isinstance(verdict, SipError):
+            raise verdict
+        self._check(request)
+        if request.method == "REGISTER":
+            self._register(request, path, source)
+        elif request.method == "OPTIONS":
             self._inspect(request)
             self._options(request, path)
         else:
-            self._invite(request, path, source)
+            self._invite(request, path, source, verdict)
+
+    def _session_of(self, request: Request) -> Session | None:
+        tag = request.to.tag
+        session = self._core.sessions.get((request.call_id, tag)) if tag is not None else None
+        return session if session is not None and session.matches(request) else None
+
+    def _check(self, request: Request) -> None:
+        """Refuse what nothing can be begun with."""
+        if request.method not in KNOWN:
+            raise SipError(501, headers=(allow(),))
+        if request.to.tag is not None or request.method == "BYE":
+            raise SipError(481)
+        begins = ("INVITE", "OPTIONS") if self._registrar is None else ("INVITE", "OPTIONS", "REGISTER")
+        if request.method not in begins:
+            raise SipError(405, headers=(allow(),))
+        if self._core.layer.is_merged(request):
+            raise SipError(482)
 
     def _serve_inside(self, session: Session, request: Request, path: Path) -> None:
         exchange = self._core.layer.open(request, path)
         exchange.tag = request.to.tag
         try:
-            self._inside(session, request, exchange)
+            serve(session, exchange, request)
         except SipError as error:
             self._respond(exchange, error)
         except BaseException:
             self._respond(exchange, SipError(500))
             raise
-
-    def _inside(self, session: Session, request: Request, exchange: Exchange) -> None:
-        if not session.in_order(request):
-            raise retry_after(500, "CSeq Out of Order", RETRY_AFTER_S)
-        if request.method == "BYE":
-            exchange.respond(request.response(200, headers=self._core.server_headers()))
-            session.bye()
-        elif request.method == "OPTIONS":
-            exchange.respond(request.response(200, headers=self._capabilities()))
-        elif request.method == "INVITE":
-            self._require(request)
-            session.reinvited(exchange, request, offered(request))
-        else:
-            raise SipError(405, headers=capabilities()[:1])
 
     def _respond(self, exchange: Exchange, error: SipError) -> None:
         if exchange.state not in (State.TRYING, State.PROCEEDING):
@@ -134,41 +165,65 @@ class UserAgentServer:
         exchange.respond(request.response(error.status, error.phrase, tag=exchange.tag, headers=headers))
 
     def _inspect(self, request: Request) -> None:
-        """The header checks of section 8.2.2, for requests outside a dialog."""
+        """The header checks of section 8.2.2, for requests outside a dialog.
+
+        Max-Forwards is not looked at: 0 forbids to pass a request on, not to take it.
+        """
         if request.uri.scheme not in SCHEMES:
             raise SipError(416)
-        if request.max_forwards == 0:
-            raise SipError(483)
-        self._require(request)
-
-    def _require(self, request: Request) -> None:
-        wanted = request.headers("Require")
-        if wanted:
-            raise SipError(420, headers=(("Unsupported", ", ".join(wanted)),))
+        require(self._core.policy, request)
 
     def _options(self, request: Request, path: Path) -> None:
         status = self._availability()
-        headers = self._capabilities()
+        headers = [*self._core.capabilities(), ("Accept", ACCEPT), *self._core.server_headers()]
         if status == 503:
             headers.append(("Retry-After", str(RETRY_AFTER_S)))
         self._core.reply(request.response(status, tag=self._tag(request), headers=headers), path)
 
-    def _capabilities(self) -> list[tuple[str, str]]:
-        return [*capabilities(), ("Accept", SDP), *self._core.server_headers()]
+    def _register(self, request: Request, path: Path, source: tuple[str, int]) -> None:
+        assert self._registrar is not None
+        self._inspect(request)
+        answer = self._registrar.receive(request, path, source)
+        if isinstance(answer, SipError):
+            raise answer
+        self._core.reply(answer, path)
 
-    def _invite(self, request: Request, path: Path, source: tuple[str, int]) -> None:
+    def _invite(self, request: Request, path: Path, source: tuple[str, int], admitted: Admitted) -> None:
         if self._core.layer.full:
             raise retry_after(503, None, RETRY_AFTER_S)
         exchange = self._core.layer.open(request, path)
         try:
             self._inspect(request)
+            self._demand(request)
             offer = offered(request)
             dialog = Dialog.uas(request, new_tag())
+            replaced = self._replaced(request)
         except SipError as error:
             self._respond(exchange, error)
             return
         exchange.respond(request.response(100))
-        self._invited(Invitation(self._core, exchange, dialog, offer, source))
+        self._invited(Invitation(self._core, exchange, dialog, offer, source, admitted, replaced))
+
+    def _demand(self, request: Request) -> None:
+        """RFC 3262 section 3: who insists on reliable answers gets none from a peer that cannot."""
+        if self._core.policy.reliable == "required" and not supports(request, RELIABLE):
+            raise SipError(421, "Extension Required", headers=(("Require", RELIABLE),))
+
+    def _replaced(self, request: Request) -> Session | None:
+        """The call that an INVITE takes the place of (RFC 3891 section 3); SipError 481, 486 or 603 when it may not."""
+        replaces = Replaces.of(request)
+        if replaces is None:
+            return None
+        session = self._core.sessions.get((replaces.call_id, replaces.to_tag))
+        if session is None or session.known_dialog is None or session.dialog.remote_tag != replaces.from_tag:
+            raise SipError(481)
+        if session.state is Session.State.EARLY and not session.is_ours:
+            raise SipError(481)
+        if session.state in (Session.State.ENDING, Session.State.ENDED):
+            raise SipError(603)
+        if replaces.early_only and session.state is not Session.State.EARLY:
+            raise SipError(486)
+        return session
 
     def _invited(self, invitation: Invitation) -> None:
         try:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from bridge.sip.address import Address
-from bridge.sip.advertise import Advertiser
+from bridge.sip.advertise import Advertiser, family_of
 from bridge.sip.alarms import Alarms
 from bridge.sip.core import Core
+from bridge.sip.gate import Gate, OpenGate
 from bridge.sip.invitation import Invitation
-from bridge.sip.layer import Path, Transport
+from bridge.sip.layer import Path
+from bridge.sip.locating import Target
 from bridge.sip.message import Request, Response, parse
 from bridge.sip.outgoing import OutgoingCall
+from bridge.sip.policy import Policy
+from bridge.sip.registrar import Registrar
 from bridge.sip.transaction import Timers
 from bridge.sip.uas import UserAgentServer
 from bridge.sip.uri import Uri
@@ -33,49 +39,71 @@ ANSWER = (
 class Wire:
     """A transport that remembers what went out."""
 
-    name = "UDP"
+    family = socket.AF_INET
 
     def __init__(self, reliable: bool = False) -> None:
+        self.name = "TCP" if reliable else "UDP"
         self.reliable = reliable
+        self.open: set[tuple[str, int]] = set()
         self.local = (OURS, 5060)
         self.sent: list[tuple[bytes, tuple[str, int]]] = []
         self.broken = False
 
-    def send(self, data: bytes, peer: tuple[str, int]) -> None:
+    def send(self, data: bytes, peer: tuple[str, int], name: str = "") -> None:
         if self.broken:
             raise OSError("no route")
         self.sent.append((data, peer))
+
+    def connected(self, peer: tuple[str, int]) -> bool:
+        return peer in self.open
 
 
 class Stack:
     """Core and server side on one `Wire`; `calls` are the invitations that came."""
 
-    def __init__(self, *, timers: Timers | None = None, limit: int = 10_000, reliable: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        timers: Timers | None = None,
+        limit: int = 10_000,
+        reliable: bool = False,
+        policy: Policy | None = None,
+        gate: Gate | None = None,
+        registrar: Registrar | None = None,
+    ) -> None:
         self.now = 1000.0
         self.wire = Wire(reliable)
         self.alarms = Alarms()
-        self.addresses: dict[str, str] = {}
+        self.addresses: dict[str, str | list[str]] = {}
+        """What the names of the tests resolve to."""
         self.core = Core(
             clock=lambda: self.now,
             alarms=self.alarms,
             advertiser=Advertiser(OURS, lambda: self.now),
             resolve=self._resolve,
             timers=timers,
+            policy=policy,
             limit=limit,
         )
+        self.core.transports.append(self.wire)
         self.calls: list[Invitation] = []
         self.ended: list[str] = []
         self.availability = 200
         self.on_invite: Callable[[Invitation], None] = lambda call: None
-        self.server = UserAgentServer(self.core, self._invited, lambda: self.availability)
+        self.server = UserAgentServer(
+            self.core, self._invited, lambda: self.availability, gate or OpenGate(), registrar
+        )
 
     def _invited(self, call: Invitation) -> None:
         self.calls.append(call)
         call.on_ended = self.ended.append
         self.on_invite(call)
 
-    def _resolve(self, host: str, port: int, wire: Transport, done: Callable[[str | None], None]) -> None:
-        done(self.addresses.get(host))
+    def _resolve(self, uri: Uri, supported: Sequence[str], done: Callable[[list[Target]], None]) -> None:
+        host = uri.parameter("maddr") or uri.host
+        found = self.addresses.get(host, [host] if family_of(host) else [])
+        hosts = [found] if isinstance(found, str) else found
+        done([Target(self.wire.name, literal, uri.port or 5060, host) for literal in hosts])
 
     def receive(self, text: str | bytes, source: tuple[str, int] = PEER) -> None:
         """One datagram; Content-Length must be right or absent."""
@@ -83,7 +111,7 @@ class Stack:
         if isinstance(message, Response):
             self.core.layer.receive(message)
         else:
-            path = Path(self.wire, reply_to(message.via, source))
+            path = Path(self.wire, source if self.wire.reliable else reply_to(message.via, source))
             self.server.receive(message.stamped(source), path, source)
 
     def take(self) -> list[Request | Response]:
@@ -103,9 +131,9 @@ class Stack:
             self.alarms.run(self.now)
         self.now = until
 
-    def call(self, target: str = "sip:bob@192.0.2.1", hop: tuple[str, int] = PEER) -> OutgoingCall:
+    def call(self, target: str = "sip:bob@192.0.2.1", **more: Any) -> OutgoingCall:
         caller = Address.parse("<sip:phone@192.0.2.10>")
-        return OutgoingCall(self.core, self.wire, Uri.parse(target), hop=hop, sdp=ANSWER, caller=caller)
+        return OutgoingCall(self.core, Uri.parse(target), sdp=ANSWER, caller=caller, **more)
 
     @property
     def empty(self) -> bool:

@@ -26,7 +26,7 @@ def accepted(to: Request, extra: tuple[tuple[str, str], ...] = ()) -> Response:
 def test_the_called_side() -> None:
     dialog = Dialog.uas(invite(), "mine")
     assert (dialog.local_tag, dialog.remote_tag, dialog.remote_cseq) == ("mine", "a", 1)
-    assert dialog.hop == ("192.0.2.1", 5060)
+    assert dialog.hop.hop == ("192.0.2.1", 5060)
     bye = dialog.request("BYE", "SIP/2.0/UDP h;branch=z9hG4bKq", dialog.next_cseq())
     assert bye.uri.text == "sip:alice@192.0.2.1:5060"
     assert bye.header("From") == "<sip:600@192.0.2.10>;tag=mine"
@@ -39,7 +39,7 @@ def test_the_calling_side_reverses_the_routes() -> None:
     asked = invite(extra=ROUTES)
     dialog = Dialog.uac(asked, accepted(asked))
     assert dialog.routes == ("<sip:p3;lr>", "<sip:192.0.2.50:5070;lr>", "<sip:p1.example;lr>")
-    assert dialog.hop == ("p3", 5060)
+    assert dialog.hop.hop == ("p3", 5060)
     assert (dialog.local_tag, dialog.remote_tag, dialog.remote_cseq) == ("a", "b", None)
     assert dialog.next_cseq() == 2
 
@@ -49,7 +49,7 @@ def test_loose_routes_keep_the_target() -> None:
     bye = dialog.request("BYE", "SIP/2.0/UDP h;branch=z9hG4bKq", 5)
     assert bye.uri.text == "sip:alice@192.0.2.1:5060"
     assert bye.headers("Route") == ["<sip:p1.example;lr>", "<sip:192.0.2.50:5070;lr>", "<sip:p3;lr>"]
-    assert dialog.hop == ("p1.example", 5060)
+    assert dialog.hop.hop == ("p1.example", 5060)
 
 
 def test_a_strict_router_takes_the_request_uri() -> None:

@@ -22,7 +22,7 @@ class Story:
         self.told: list[object] = []
         call.on_ringing = self.told.append
         call.on_answered = lambda answer: self.told.append(("answered", answer and answer.media[0].port))
-        call.on_failed = lambda status, phrase: self.told.append((status, phrase))
+        call.on_failed = lambda failure: self.told.append((failure.status, failure.phrase))
         call.on_ended = self.told.append
 
     @classmethod
@@ -127,7 +127,7 @@ def test_the_network_refuses() -> None:
 
 def test_an_unknown_name() -> None:
     stack = Stack()
-    story = Story(stack, stack.call("sip:bob@nowhere.example", ("nowhere.example", 5060)))
+    story = Story(stack, stack.call("sip:bob@nowhere.example"))
     stack.advance(0.0)
     stack.advance(0.0)
     assert story.told == [(503, "Service Unavailable")]
@@ -136,7 +136,7 @@ def test_an_unknown_name() -> None:
 def test_a_name_that_resolves() -> None:
     stack = Stack()
     stack.addresses["pbx.example"] = "192.0.2.60"
-    stack.call("sip:bob@pbx.example:5071", ("pbx.example", 5071))
+    stack.call("sip:bob@pbx.example:5071")
     stack.advance(0.0)
     assert stack.wire.sent[0][1] == ("192.0.2.60", 5071)
 
@@ -232,9 +232,7 @@ def test_headers_that_would_break_out_leave_nothing_behind() -> None:
     for extra, display in (([("X", "a\r\nY: b")], ""), ([], "a\r\nY: b")):
         caller = Address(display, Uri.parse("sip:phone@h"))
         with pytest.raises(ValueError, match="not a header"):
-            OutgoingCall(
-                stack.core, stack.wire, caller.uri, hop=("192.0.2.1", 5060), sdp=b"", caller=caller, headers=extra
-            )
+            OutgoingCall(stack.core, caller.uri, sdp=b"", caller=caller, headers=extra)
     assert stack.empty
 
 

@@ -135,7 +135,9 @@ TAKEN = {
     "a comma in a bare display name": message(to="To: Bell, Alexander <sip:600@h>"),
     "spaces inside the brackets": message(to="To: < sip:600@h >"),
     "no brackets at all": message(from_="From: sip:a@h;tag=1", to="To: sip:600@h"),
-    "an unknown header of every kind of value": message(x='X: "unclosed\r\nX-2: <sip:\r\nX-3: (((\r\nX-4: %%%\r\nX-5:'),
+    "an unknown header of every kind of value": message(
+        x='X-1: "unclosed\r\nX-2: <sip:\r\nX-3: (((\r\nX-4: %%%\r\nX-5:'
+    ),
     "an unreadable Date": message(x="Date: Fri, 01 Jan 2010 16:00:00 EST"),
     "a Date of nonsense": message(x="Date: yesterday"),
     "huge numbers where nobody looks": message(
@@ -159,6 +161,7 @@ TAKEN = {
     ),
     "a branch that is only the cookie": options(via=VIA.replace("z9hG4bKt", "z9hG4bK")),
     "a number with leading zeros": message(cseq="CSeq: 000000000001 INVITE", max_forwards="Max-Forwards: 0000070"),
+    "no hops left, which only a proxy minds": message(max_forwards="Max-Forwards: 0"),
     "the largest CSeq": message(cseq="CSeq: 2147483647 INVITE"),
     "no Content-Length": message(),
     "folded to the last word": message(to="To:\r\n <sip:600@h>\r\n ;x\r\n =\r\n y", cseq="CSeq:\r\n 1\r\n INVITE"),
@@ -215,7 +218,6 @@ REFUSED = {
     "a Max-Forwards beyond its range": (400, message(max_forwards="Max-Forwards: 256")),
     "a Max-Forwards below zero": (400, message(max_forwards="Max-Forwards: -1")),
     "a Max-Forwards of words": (400, message(max_forwards="Max-Forwards: many")),
-    "no hops left": (483, message(max_forwards="Max-Forwards: 0")),
     "a quote that stays open": (400, message(to='To: "Mr. J. User <sip:j.user@example.com>')),
     "a quote that stays open in Contact": (400, message(contact='Contact: "a <sip:a@h>')),
     "a quote that a backslash keeps open": (400, message(to='To: "a\\" <sip:600@h>')),

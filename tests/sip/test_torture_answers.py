@@ -115,7 +115,7 @@ async def played(change: Change) -> tuple[str, dict[str, int]]:
         call = service.invite(f"sip:600@{HOST}:{far.port}", sdp=OFFER)
         call.on_ringing = lambda status: heard.append(f"ringing {status}")
         call.on_answered = lambda description: heard.append("answered")
-        call.on_failed = lambda status, phrase: heard.append(f"failed {status} {phrase}")
+        call.on_failed = lambda failure: heard.append(f"failed {failure.status} {failure.phrase}")
         invite = (await far.received.get()).decode()
         echoed = re.findall(r"(?m)^(?:Via|From|Call-ID|CSeq|Record-Route):.*\r\n", invite)
         to = re.findall(r"(?m)^To:.*", invite)[0].strip()

@@ -1,0 +1,130 @@
+"""One request of ours, whatever it takes: found a server for, tried there and elsewhere, authenticated.
+
+RFC 3263 section 4.3 says when the next server is tried, RFC 3261 section 22 how a challenge is answered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .headers import Headers
+from .layer import Exchange, Path
+from .message import Request, Response
+from .uri import Uri
+
+if TYPE_CHECKING:
+    from .core import Core
+    from .digest import Authenticator
+
+_DELTA = re.compile(r"\d{1,9}")
+
+CHALLENGES_ANSWERED = 3
+"""For one request: one of a proxy, one of the server, and one of them once more for a stale nonce."""
+PENALTY_S = 30.0
+"""How long a server that failed is tried last, in seconds, unless it names a time itself."""
+
+
+class Delivery:
+    """Sends a request and sees to its answer.
+
+    `make(path)` builds the request for each try and must take a new branch and a new CSeq. `on_response` gets
+    provisional answers and one final answer; never a challenge that can be answered, nor a 503 while another
+    server is left. `on_failure` gets "timeout", "transport_error", or "unreachable" when there is no way at all.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        make: Callable[[Path], Request],
+        on_response: Callable[[Response], None],
+        on_failure: Callable[[str], None],
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self.exchange: Exchange | None = None
+        """The client transaction of the latest try; None before the first."""
+        self._core = core
+        self._make = make
+        self._on_response = on_response
+        self._on_failure = on_failure
+        self._authenticator = authenticator
+        self._paths: list[Path] = []
+        self._challenges = CHALLENGES_ANSWERED
+        self._otherwise: Callable[[], None] | None = None
+        """What to try when the connection that stood has failed."""
+        self._abandoned = False
+
+    @property
+    def request(self) -> Request | None:
+        """The request as it was sent last."""
+        return None if self.exchange is None else self.exchange.machine.request
+
+    def begin(self, hop: Uri, prefer: Path | None, flow: Path | None) -> None:
+        """Find the servers and send; over `flow`, a connection that stands, without asking anybody."""
+        if flow is not None:
+            self._otherwise = lambda: self._core.locate(hop, prefer, self._located)
+            self._located([flow])
+        else:
+            self._core.locate(hop, prefer, self._located)
+
+    def abandon(self) -> None:
+        """Call nobody back any more, and try no further."""
+        self._abandoned = True
+
+    def _located(self, paths: list[Path]) -> None:
+        if self._abandoned:
+            return
+        self._paths = paths
+        if paths:
+            self._send()
+        else:
+            # From the loop, so that nobody hears of a failure inside a call of his own.
+            self._core.after(0, lambda: self._give_up("unreachable"))
+
+    def _send(self) -> None:
+        path = self._paths[0]
+        request = self._make(path)
+        if self._authenticator is not None:
+            proof = self._authenticator.authorize(request.method, str(request.uri), request.body)
+            request = replace(request, lines=Headers((*request.lines, *Headers.make(proof))))
+        self.exchange = self._core.layer.request(request, path, self._responded, self._failed)
+
+    def _responded(self, response: Response) -> None:
+        if self._abandoned:
+            return
+        if response.status in (401, 407) and self._authenticator is not None and self._challenges:
+            self._challenges -= 1
+            if self._authenticator.challenged(response):
+                self._send()
+                return
+        if response.status == 503 and self._next(_seconds(response)):
+            return
+        self._on_response(response)
+
+    def _failed(self, reason: str) -> None:
+        if not self._abandoned and not self._next(PENALTY_S):
+            self._give_up(reason)
+
+    def _next(self, penalty_s: float) -> bool:
+        """Try the next server; False when there is none."""
+        path, *self._paths = self._paths
+        if self._otherwise is not None:
+            otherwise, self._otherwise = self._otherwise, None
+            otherwise()
+            return True
+        self._core.punish(path, penalty_s)
+        if self._paths:
+            self._send()
+        return bool(self._paths)
+
+    def _give_up(self, reason: str) -> None:
+        if not self._abandoned:
+            self._on_failure(reason)
+
+
+def _seconds(response: Response) -> float:
+    """What Retry-After asks for (RFC 3261 section 20.33), an hour at most."""
+    match = _DELTA.match(response.header("Retry-After") or "")
+    return min(float(match[0]), 3600.0) if match else PENALTY_S

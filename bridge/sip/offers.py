@@ -1,0 +1,219 @@
+"""Offers inside a call: re-INVITE and UPDATE from either side (RFC 3261 section 14, RFC 3311, RFC 3264)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .bodies import description_in, offered
+from .core import retry_after, with_sdp
+from .delivery import Delivery
+from .dialog import target_of
+from .errors import SipError
+from .layer import Exchange
+from .message import Request, Response
+from .offer_answer import continued
+from .sdp import SessionDescription
+
+if TYPE_CHECKING:
+    from .session import Session
+
+OnResult = Callable[[int, SessionDescription | None], None]
+
+GLARE_TRIES = 4
+"""How often an offer of ours is made again when both sides offered at once."""
+RETRY_AFTER_S = 2
+
+
+class Offers:
+    """The descriptions of one call, and whose turn it is to offer."""
+
+    def __init__(self, session: Session) -> None:
+        self.local_sdp = b""
+        self.sdp_to_send = b""
+        """What an answer to INVITE carries: `local_sdp`, or nothing when the peer has it already."""
+        self.pending = False
+        """Whether an offer of ours waits for its answer."""
+        self.unanswered = False
+        """Whether an offer of the peer waits for ours: while a call rings without a description of ours."""
+        self._session = session
+
+    def describe(self, sdp: bytes) -> None:
+        """Make `sdp` our description, as the next version of the last one."""
+        self.local_sdp = self.sdp_to_send = continued(self.local_sdp, sdp) if self.local_sdp else sdp
+
+    # Ours
+
+    def offer(self, method: str, sdp: bytes, on_result: OnResult) -> None:
+        """Offer `sdp` by INVITE or UPDATE; 491 when an earlier offer is still out, 481 when the call is over."""
+        session = self._session
+        busy = self.pending or (session.state is not session.State.CONFIRMED)
+        if busy:
+            status = 491 if session.state in (session.State.EARLY, session.State.ANSWERED) or self.pending else 481
+            session.core.after(0, lambda: on_result(status, None))
+            return
+        Change(session, method, sdp, on_result).begin()
+
+    def refresh(self, on_result: OnResult) -> None:
+        """Refresh the session: by UPDATE where the peer takes it, else by the same offer again (RFC 4028, 7.4)."""
+        if self._session.peer.allows("UPDATE"):
+            self.offer("UPDATE", b"", on_result)
+        else:
+            self.offer("INVITE", self.local_sdp, on_result)
+
+    # The peer's
+
+    def reinvited(self, exchange: Exchange, request: Request) -> None:
+        """Answer a re-INVITE; SipError is the refusal it gets."""
+        session = self._session
+        if session.state is session.State.EARLY:
+            raise retry_after(500, None, RETRY_AFTER_S)
+        if self.pending or session.state is session.State.ANSWERED:
+            raise SipError(491)
+        if session.state is not session.State.CONFIRMED:
+            raise SipError(481)
+        offer, target = offered(request), target_of(request)
+        timer_headers = session.refresh.answer(request)
+        self._take(exchange, offer)
+        session.dialog.target = target
+        self.pending = offer is None
+        session.accept(exchange, self._acknowledged, timer_headers)
+
+    def updated(self, exchange: Exchange, request: Request) -> None:
+        """Answer an UPDATE; SipError is the refusal it gets (RFC 3311 section 5.2)."""
+        session = self._session
+        if session.state in (session.State.ENDING, session.State.ENDED):
+            raise SipError(481)
+        offer = offered(request)
+        if offer is not None and self.pending:
+            raise SipError(491)
+        if offer is not None and self.unanswered:
+            raise retry_after(500, None, RETRY_AFTER_S)
+        target = target_of(request) if request.contact is not None else None
+        # While it rings no timer runs: the INVITE's own answer starts it (RFC 4028 section 9).
+        timer_headers = [] if session.state is session.State.EARLY else session.refresh.answer(request)
+        sdp = b""
+        if offer is not None:
+            self._take(exchange, offer)
+            sdp = self.local_sdp
+        if target is not None:
+            session.dialog.target = target
+        core = session.core
+        lines = [
+            ("Contact", session.contact_on(exchange.path)),
+            *core.capabilities(),
+            *timer_headers,
+            *core.server_headers(),
+        ]
+        exchange.respond(request.response(200, headers=with_sdp(lines, sdp), body=sdp))
+
+    def _take(self, exchange: Exchange, offer: SessionDescription | None) -> None:
+        """Ask the owner of the call what to say to an offer, and say it from now on."""
+        reply = self._session.on_offer(offer)
+        if isinstance(reply, int):
+            raise SipError(reply, headers=self._warning(exchange, reply))
+        self.describe(reply)
+
+    def _warning(self, exchange: Exchange, status: int) -> list[tuple[str, str]]:
+        if status != 488:
+            return []
+        agent = self._session.core.address_on(exchange.path)
+        return [("Warning", f'305 {agent} "Incompatible media format"')]
+
+    def _acknowledged(self, ack: Request) -> None:
+        session = self._session
+        awaited, self.pending = self.pending, False
+        answer = description_in(ack)
+        if awaited and answer is not None and session.state is session.State.CONFIRMED:
+            session.on_answer(answer)
+
+
+class Change:
+    """One INVITE or UPDATE of ours inside a dialog, again after glare (491) or a too short interval (422)."""
+
+    def __init__(self, session: Session, method: str, sdp: bytes, on_result: OnResult) -> None:
+        self._session = session
+        self._method = method
+        self._sdp = sdp
+        self._on_result = on_result
+        self._previous = b""
+        self._tries = GLARE_TRIES
+        self._delivery: Delivery | None = None
+        self._final = False
+
+    def begin(self) -> None:
+        """Send it; from now on the session has an offer out."""
+        session, offers = self._session, self._session.offers
+        if session.state is not session.State.CONFIRMED:
+            return
+        if offers.pending:  # the peer's offer came while we waited
+            self._again()
+            return
+        offers.pending = True
+        self._final = False
+        self._previous = offers.local_sdp
+        if self._sdp:
+            offers.describe(self._sdp)
+        body = offers.local_sdp if self._sdp else b""
+        headers = with_sdp([*session.core.capabilities(), *session.refresh.request_headers()], body)
+        self._delivery = session.send(
+            self._method,
+            headers,
+            body,
+            with_contact=True,
+            on_response=self._responded,
+            on_status=lambda status: self._finish(status, None),
+        )
+
+    def _responded(self, response: Response) -> None:
+        session = self._session
+        if response.status < 200:
+            return
+        if response.status < 300 and self._method == "INVITE":
+            self._acknowledge(response)
+        if self._final:
+            return  # the 2xx once more: only its ACK goes out once more
+        self._final = True
+        if response.status < 300:
+            session.dialog.refresh(response)
+            session.refresh.agreed(response)
+        if response.status == 491 and self._tries:
+            self._undo()
+            self._again()
+        elif response.status == 422 and self._tries and session.refresh.too_short(response):
+            self._undo()
+            self._tries -= 1
+            self.begin()
+        else:
+            self._finish(response.status, description_in(response))
+
+    def _acknowledge(self, response: Response) -> None:
+        assert self._delivery is not None and self._delivery.request is not None
+        self._session.acknowledge(self._session.dialog, self._delivery.request, response)
+
+    def _undo(self) -> None:
+        offers = self._session.offers
+        offers.pending = False
+        if self._sdp:
+            offers.local_sdp = offers.sdp_to_send = self._previous
+
+    def _again(self) -> None:
+        """Wait as RFC 3261 section 14.1 says, so that the two sides do not meet again."""
+        self._tries -= 1
+        core = self._session.core
+        # In units of 10 ms: the owner of the Call-ID 2.1 to 4 s, the other side 0 to 2 s.
+        units = 210 + secrets.randbelow(191) if self._session.is_ours else secrets.randbelow(201)
+        core.after(units / 100, self.begin)
+
+    def _finish(self, status: int, answer: SessionDescription | None) -> None:
+        session = self._session
+        if status >= 300:
+            self._undo()
+        session.offers.pending = False
+        if session.state is not session.State.CONFIRMED:
+            return
+        self._on_result(status, answer)
+        if status in (408, 481) and session.state is session.State.CONFIRMED:
+            # The peer has lost the dialog (RFC 3261 section 12.2.1.2).
+            session.give_up("dialog_lost", "dialog_lost")
