@@ -96,7 +96,7 @@ class Delivery:
             return
         if response.status in (401, 407) and self._authenticator is not None and self._challenges:
             self._challenges -= 1
-            if self._authenticator.challenged(response):
+            if self._authenticator.challenged(response, self.request):
                 self._send()
                 return
         if response.status == 503 and self._next(_seconds(response)):
