@@ -22,13 +22,14 @@ from bridge.sip.message import Request
 REQUESTS_PER_S, REQUEST_BURST = 10.0, 40.0
 """What one source may send besides calls of a peer: OPTIONS, REGISTER, tries to authenticate."""
 _SCANNERS = re.compile(
-    r"friendly-(?:scanner|request)|sip-?vicious|sipcli|sip-?scan|vax(?:sip|ip)useragent|pplsip|sundayddr"
-    r"|siparmyknife|sipptk|masscan|zmap|nm@nm",
+    r"\s*(?:gulp|smap|sipv|iwar|sivus|nmap)\b"
+    r"|.*(?:friendly-(?:scanner|request)|sip-?vicious|sipcli|sip-?scan|vax(?:sip|ip)useragent|pplsip|sundayddr"
+    r"|siparmyknife|sipptk|\bmasscan\b|\bzmap\b)",
     re.IGNORECASE,
 )
-"""How tools that look for open telephone systems name themselves, in User-Agent or From."""
-_SCANNER_AGENTS = re.compile(r"\s*(?:gulp|smap|sipv|iwar|sivus|nmap)\b", re.IGNORECASE)
-"""Names too short to look for anywhere but at the start of a User-Agent."""
+"""How tools that look for open telephone systems name themselves in User-Agent; short names only at its start."""
+_SCANNERS_FROM = re.compile(r"sipvicious|sundayddr|sip:nm@nm(?![\w.-])", re.IGNORECASE)
+"""The same in From, where people's names stand too."""
 OnRefused = Callable[[Refusal, Request, tuple[str, int]], None]
 
 
@@ -185,7 +186,7 @@ def is_scanner(request: Request) -> bool:
     """Whether a request comes from a known tool for finding open telephone systems."""
     agent = request.header("User-Agent") or ""
     sender = request.header("From") or ""
-    return bool(_SCANNER_AGENTS.match(agent) or _SCANNERS.search(agent) or _SCANNERS.search(sender))
+    return bool(_SCANNERS.match(agent) or _SCANNERS_FROM.search(sender))
 
 
 def _authority(config: Config, clock: Callable[[], float]) -> Authority | None:

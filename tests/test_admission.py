@@ -98,6 +98,7 @@ def test_a_malformed_message_is_answered_only_to_peers() -> None:
         "User-Agent: sundayddr\r\n",
         "User-Agent: sip-scan\r\n",
         "User-Agent: SIPVicious\r\n",
+        "User-Agent: Mozilla masscan/1.3\r\n",
         "User-Agent: Gulp\r\n",
         "User-Agent: smap 0.6.0\r\n",
         "User-Agent: iWar\r\n",
@@ -110,10 +111,19 @@ def test_scanners_hear_nothing_even_from_a_peers_network(extra: str) -> None:
     assert desk.told == [Refusal.SCANNER] * 2
 
 
-def test_scanners_are_known_by_from_too() -> None:
-    text = request("OPTIONS").replace("<sip:alice@192.0.2.1>", '"sipvicious"<sip:100@1.1.1.1>')
-    parsed = parse(text.encode())
-    assert isinstance(parsed, Request) and is_scanner(parsed)
+@pytest.mark.parametrize(
+    ("sender", "scanner"),
+    [
+        ('"sipvicious"<sip:100@1.1.1.1>', True),
+        ("<sip:nm@nm>", True),
+        ("<sip:nm@nm.example>", False),
+        ("<sip:jim.nm@nmobile.example>", False),
+        ('"Sip Scan" <sip:1@p>', False),
+    ],
+)
+def test_some_scanners_are_known_by_from(sender: str, scanner: bool) -> None:
+    parsed = parse(request("OPTIONS").replace("<sip:alice@192.0.2.1>", sender).encode())
+    assert isinstance(parsed, Request) and is_scanner(parsed) is scanner
 
 
 @pytest.mark.parametrize("agent", ["baresip v1.0", "Asterisk PBX 20", "sipv6phone", "Gulper", "smapper", "SIPp"])

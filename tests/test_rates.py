@@ -42,3 +42,12 @@ def test_inventing_sources_makes_nobody_forget() -> None:
     assert let_through <= 9 + 5, "those with a bucket of their own, and the one that all others share"
     assert not sources.take("greedy", 0.01)
     assert len(sources) == 10
+
+
+def test_the_quiet_ones_go_first() -> None:
+    sources = SourceBuckets(1, limit=20)
+    for number in range(20):
+        sources.take(f"s{number}", 0)
+    for number in range(10):
+        sources.take(f"s{number}", 10)
+    assert [sources.take(name, 10) for name in ("new", "newer", "newest")] == [True] * 3, "each has its own"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from .pattern import Pattern
 from .section import Section
@@ -24,8 +24,6 @@ class Route(Section):
     Each condition but `trunk` is a pattern: `*` and `?`, or `/regular expression/`. One with an `@` in it is held
     against user@host, any other against the user.
     """
-
-    model_config = ConfigDict(populate_by_name=True)
 
     to: PatternText | None = None
     """Whom the Request-URI names: the dialled number."""
