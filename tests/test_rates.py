@@ -45,9 +45,9 @@ def test_inventing_sources_makes_nobody_forget() -> None:
 
 
 def test_the_quiet_ones_go_first() -> None:
-    sources = SourceBuckets(1, limit=20)
-    for number in range(20):
+    sources = SourceBuckets(1, limit=40)
+    for number in range(40):
         sources.take(f"s{number}", 0)
-    for number in range(10):
+    for number in range(30):
         sources.take(f"s{number}", 10)
     assert [sources.take(name, 10) for name in ("new", "newer", "newest")] == [True] * 3, "each has its own"
