@@ -50,7 +50,7 @@ class Admission:
         self.draining = False
         self.on_refused = on_refused
         self.authority = _authority(config, clock)
-        """Checks passwords; None when nobody has one."""
+        """Checks passwords; None when nobody has one. The registrar must use the same, or phones are asked twice."""
         self._owners = {name: trunk for trunk, name, _ in config.callers()}
         self._registers = bool(config.registrar.users)
         self._clock = clock
@@ -117,26 +117,28 @@ class Admission:
         trunk = self.peers.trunk_of(host)
         if trunk is not None and request.method == "INVITE":
             return self._take(Admitted(trunk, trusted=True), host, now)
-        if trunk is None and not self._may_ask(request):
+        challenges = self._challenges(request)
+        if trunk is None and not challenges:
             return Refusal.STRANGER
         if not self._requests.take(source_of(host), now):
             return Refusal.TOO_MANY_REQUESTS
-        if trunk is None and request.method == "INVITE":
-            return self._challenged(request, host, now)
+        if challenges:
+            return self._with_password(request, host, now)
         return Admitted(trunk or "", trusted=trunk is not None)
 
-    def _may_ask(self, request: Request) -> bool:
-        """Whether a stranger may show a password. The registrar asks for it itself."""
+    def _challenges(self, request: Request) -> bool:
+        """Whether a password is asked for: of everybody who registers, and of strangers who call."""
         if request.method == "REGISTER":
             return self._registers
         return request.method == "INVITE" and self.authority is not None
 
-    def _challenged(self, request: Request, host: str, now: float) -> Admitted | SipError | Refusal:
-        assert self.authority is not None  # `_may_ask` has looked
+    def _with_password(self, request: Request, host: str, now: float) -> Admitted | SipError | Refusal:
+        assert self.authority is not None  # `_challenges` has looked
         user = self.authority.check(request, host)
-        if not isinstance(user, SipError):
-            return self._take(Admitted(self._owners[user], user), host, now)
-        return Refusal.TOO_MANY_AUTH_FAILURES if user.reason == Refusal.TOO_MANY_AUTH_FAILURES.word else user
+        if isinstance(user, SipError):
+            return Refusal.TOO_MANY_AUTH_FAILURES if user.reason == Refusal.TOO_MANY_AUTH_FAILURES.word else user
+        admitted = Admitted(self._owners[user], user)
+        return self._take(admitted, host, now) if request.method == "INVITE" else admitted
 
     # Limits
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge.admission import REQUEST_BURST, Admission, is_scanner
 from bridge.config import Config
@@ -43,16 +45,16 @@ class Desk:
         self.admission.entered(verdict.trunk, host)
         return ""
 
-    def with_password(self, user: str, password: str, host: str = STRANGER) -> Verdict:
+    def with_password(self, user: str, password: str, host: str = STRANGER, method: str = "INVITE") -> Verdict:
         """Answer the challenge."""
-        challenge = self.judge(host)
+        challenge = self.judge(host, method)
         assert isinstance(challenge, SipError)
-        answer = message().response(challenge.status, headers=challenge.headers)
+        answer = message(method).response(challenge.status, headers=challenge.headers)
         assert isinstance(answer, Response)
         phone = Authenticator([Credentials(user, password)])
         assert phone.challenged(answer)
-        lines = phone.authorize("INVITE", str(message().uri), message().body)
-        return self.judge(host, extra="".join(f"{name}: {value}\r\n" for name, value in lines))
+        lines = phone.authorize(method, str(message().uri), b"")
+        return self.judge(host, method, extra="".join(f"{name}: {value}\r\n" for name, value in lines))
 
 
 def message(method: str = "INVITE", extra: str = "") -> Request:
@@ -179,10 +181,19 @@ def test_challenges_are_not_given_out_without_end() -> None:
     assert desk.judge("192.0.2.1") == Admitted("pbx", trusted=True)
 
 
-def test_the_registrar_asks_for_the_password_itself() -> None:
+@pytest.mark.parametrize("host", [PEER, STRANGER])
+def test_everybody_who_registers_shows_a_password(host: str) -> None:
     desk = Desk(registrar={"users": {"alice": {"password": "hush"}}})
-    assert desk.judge(STRANGER, "REGISTER") == Admitted("")
-    assert desk.judge(PEER, "REGISTER") == Admitted("", trusted=True)
+    assert desk.with_password("alice", "hush", host, "REGISTER") == Admitted("", "alice")
+    assert desk.told == []
+    verdict = desk.with_password("alice", "wrong", host, "REGISTER")
+    assert isinstance(verdict, SipError) and verdict.reason == "wrong_credentials"
+    assert desk.told == [Refusal.WRONG_CREDENTIALS]
+
+
+def test_without_a_registrar_a_peers_register_goes_on_to_its_405() -> None:
+    desk = Desk(trunks=USERS)
+    assert desk.judge("192.0.2.1", "REGISTER") == Admitted("pbx", trusted=True)
 
 
 def test_options_of_a_peer_are_answered_but_not_without_end() -> None:
@@ -287,3 +298,14 @@ def test_every_refusal_says_its_word_once() -> None:
     for refusal in Refusal:
         assert ("Warning", f'399 sipbridge "{refusal.word}"') in refusal.headers
         assert refusal.status != 503 or refusal.headers[0][0] == "Retry-After"
+
+
+@given(
+    st.sampled_from(["User-Agent", "Authorization", "P-Asserted-Identity"]),
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=80)
+    | st.text(alphabet='Digest usr="a,=qop', max_size=80),
+    st.sampled_from(["INVITE", "REGISTER", "OPTIONS", "MESSAGE"]),
+)
+def test_any_text_ends_as_a_verdict(name: str, text: str, method: str) -> None:
+    desk = Desk(trunks=USERS, registrar={"users": {"alice": {"password": "hush"}}})
+    assert isinstance(desk.judge(STRANGER, method, f"{name}: {text}\r\n"), SipError | Silence)
