@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from random import Random
 from typing import TYPE_CHECKING, Protocol
@@ -82,7 +82,7 @@ class Ground(Protocol):
     def deliver(
         self,
         hop: Uri,
-        make: Callable[[Path, Sequence[Header]], Request],
+        make: Callable[[Path], Request],
         *,
         on_response: Callable[[Response], None],
         on_failure: Callable[[str], None],
@@ -202,13 +202,13 @@ class Registration:
 
         self._core.deliver(
             self._servers.current,
-            lambda path, answers: self._request(path, expires, answers),
+            lambda path: self._request(path, expires),
             on_response=on_response,
             on_failure=on_failure,
             authenticator=self._authenticator,
         )
 
-    def _request(self, path: Path, expires: int, answers: Sequence[Header]) -> Request:
+    def _request(self, path: Path, expires: int) -> Request:
         binding, hop = self.binding, self._servers.current
         self._cseq += 1
         contacts = [self._core.contact(path, binding.contact_user or binding.user.user)]
@@ -228,7 +228,6 @@ class Registration:
             ("Expires", str(expires)),
             *self._core.client_headers(),
             *binding.headers,
-            *answers,
         ]
         return Request(Headers.make(pairs), b"", "REGISTER", registrar_of(binding.user))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from bridge.sip.alarms import Alarms
 from bridge.sip.binding import Binding
 from bridge.sip.digest import Authenticator, Credentials, Header
+from bridge.sip.headers import Headers
 from bridge.sip.layer import Path
 from bridge.sip.message import Request, Response
 from bridge.sip.registration import Registration, RegistrationState
@@ -25,7 +27,7 @@ class Delivery:
         self,
         wire: Wire,
         hop: Uri,
-        make: Callable[[Path, Sequence[Header]], Request],
+        make: Callable[[Path], Request],
         on_response: Callable[[Response], None],
         on_failure: Callable[[str], None],
         authenticator: Authenticator,
@@ -39,7 +41,9 @@ class Delivery:
     def _send(self) -> None:
         self.tries += 1
         path = Path(self._wire, PEER)
-        self.request = self._make(path, self._authenticator.authorize("REGISTER", "sip:example.org"))
+        proof = Headers.make(self._authenticator.authorize("REGISTER", "sip:example.org"))
+        request = self._make(path)
+        self.request = replace(request, lines=Headers((*request.lines, *proof)))
 
     def answer(self, status: int, *headers: Header, contact: bool = True) -> None:
         listed = [("Contact", text) for text in self.request.headers("Contact")] if contact else []
@@ -75,7 +79,7 @@ class Ground:
     def deliver(
         self,
         hop: Uri,
-        make: Callable[[Path, Sequence[Header]], Request],
+        make: Callable[[Path], Request],
         *,
         on_response: Callable[[Response], None],
         on_failure: Callable[[str], None],

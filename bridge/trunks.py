@@ -1,0 +1,135 @@
+"""What the service does with its trunks besides taking their calls: stays registered, and knows the way out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import SystemRandom
+
+import structlog
+
+from bridge.config import Config
+from bridge.config.trunk import Register, Trunk
+from bridge.sip.binding import Binding
+from bridge.sip.core import Core
+from bridge.sip.digest import Authenticator, Credentials
+from bridge.sip.registration import Registration, RegistrationState
+from bridge.sip.uri import Uri
+
+log = structlog.get_logger("sipbridge.trunks")
+
+UNREGISTER_S = 3.0
+"""How long the registrars together may take to let us go."""
+_WARNED = (RegistrationState.BACKING_OFF, RegistrationState.REFUSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a call of ours leaves by a trunk: Route values, and who answers its challenges. `caller` is our From."""
+
+    routes: tuple[str, ...] = ()
+    authenticator: Authenticator | None = None
+    caller: str | None = None
+
+
+class Trunks:
+    """Every trunk of the configuration."""
+
+    def __init__(self, config: Config, core: Core) -> None:
+        self.registrations: dict[str, Registration] = {}
+        """By name: `trunk/user`, with `@server` behind it where a user registers at several."""
+        self._trunks = config.trunks
+        self._of: dict[str, list[Registration]] = {name: [] for name in config.trunks}
+        self._authenticators = {name: _authenticator(trunk) for name, trunk in config.trunks.items()}
+        for name, trunk in config.trunks.items():
+            for register in trunk.register_:
+                self._add(name, register, core)
+
+    def _add(self, name: str, register: Register, core: Core) -> None:
+        registration = Registration(core, binding_of(register), SystemRandom())
+        label = f"{name}/{register.user}"
+        if label in self.registrations:
+            label = f"{label}@{Uri.parse(register.server[0]).host}"
+
+        def changed(state: RegistrationState, detail: str) -> None:
+            tell = log.warning if state in _WARNED else log.info
+            tell(f"registration.{state.value}", registration=label, detail=detail)
+
+        registration.on_change = changed
+        self.registrations[label] = registration
+        self._of[name].append(registration)
+
+    def start(self) -> None:
+        """Register everywhere; returns at once."""
+        for registration in self.registrations.values():
+            registration.start()
+
+    async def close(self) -> None:
+        """Unregister everywhere, without waiting longer than UNREGISTER_S."""
+        left = len(self.registrations)
+        gone = asyncio.Event()
+
+        def done() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                gone.set()
+
+        for registration in self.registrations.values():
+            registration.close(done, UNREGISTER_S)
+        if left > 0:
+            await asyncio.wait({asyncio.create_task(gone.wait())}, timeout=UNREGISTER_S + 1)
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether we should be registered somewhere and are nowhere."""
+        return bool(self.registrations) and not any(item.registered for item in self.registrations.values())
+
+    def states(self) -> list[tuple[str, str, str]]:
+        """Name, state and detail of each registration."""
+        return [(name, item.state.value, item.detail) for name, item in self.registrations.items()]
+
+    # Calls out
+
+    def way(self, name: str) -> Way:
+        """How a call of ours leaves by this trunk; an empty way for none."""
+        trunk = self._trunks.get(name)
+        if trunk is None:
+            return Way()
+        registered = next((item for item in self._of[name] if item.registered), None)
+        routes: Sequence[str] = registered.service_route if registered is not None else ()
+        if trunk.proxy is not None:
+            routes = (_route(trunk.proxy),)
+        caller = str(registered.binding.user) if registered is not None else None
+        return Way(tuple(routes), self._authenticators[name], caller)
+
+    def server(self, name: str) -> Uri | None:
+        """Whom a bare number on this trunk belongs to: its proxy, else its registrar; None when it has neither."""
+        trunk = self._trunks.get(name)
+        if trunk is None:
+            return None
+        if trunk.proxy is not None:
+            return Uri.parse(trunk.proxy)
+        return Uri.parse(trunk.register_[0].server[0]) if trunk.register_ else None
+
+
+def binding_of(register: Register) -> Binding:
+    """What to register for one account."""
+    servers = tuple(Uri.parse(server) for server in register.server)
+    first = servers[0]
+    # The domain as an address of record has it: without transport, and without the port of a plain server.
+    host = register.domain or (f"[{first.host}]" if ":" in first.host else first.host)
+    user = Uri.parse(f"{first.scheme}:{register.user}@{host}")
+    name, password = register.credentials
+    return Binding(servers, user, (Credentials(name, password),), expires_s=register.expires_s)
+
+
+def _authenticator(trunk: Trunk) -> Authenticator | None:
+    credentials = [Credentials(*register.credentials) for register in trunk.register_]
+    return Authenticator(credentials) if credentials else None
+
+
+def _route(server: str) -> str:
+    uri = Uri.parse(server)
+    return f"<{server}>" if uri.parameter("lr") is not None else f"<{server};lr>"
