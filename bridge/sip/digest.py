@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,9 @@ Header = tuple[str, str]
 
 MAX_ROUNDS = 2
 """Nonces in a row that may be called stale at their first use."""
+
+_ONLY_MD5 = re.compile(r"baresip v?[0-2]\.|FreeSWITCH|Asterisk PBX 1\d\.", re.IGNORECASE)
+"""Agents that give up at a challenge they do not know, where RFC 3261 lets them take the next one."""
 
 _CLIENT = (("WWW-Authenticate", "Authorization"), ("Proxy-Authenticate", "Proxy-Authorization"))
 
@@ -222,22 +226,26 @@ class Authority:
         except SipError as error:
             return error
         if answer is None:
-            return self.challenge()
+            return self._challenge(request, "challenged")
         if not _same_resource(answer.uri, request.uri):
             return SipError(400, "Digest URI Does Not Match", reason="digest_uri")
         if not self._proves(answer, request):
             self.failures.add(source_host, now)
-            return self.challenge("wrong_credentials")
+            return self._challenge(request, "wrong_credentials")
         # Without qop there is no count: the nonce is good for one request.
         count = 1 if answer.count is None else int(answer.count, 16)
         if not self.nonces.take(answer.nonce, count, _fingerprint(request, answer, source_host), now):
-            return self.challenge("stale_nonce", stale=True)
+            return self._challenge(request, "stale_nonce")
         return answer.username
 
-    def challenge(self, reason: str = "challenged", *, stale: bool = False) -> SipError:
+    def _challenge(self, request: Request, reason: str) -> SipError:
         """A refusal that asks for credentials; MD5 comes last, where simple phones look."""
         nonce = self.nonces.issue(self._clock())
-        offers = (Challenge(self.realm, nonce, name, (AUTH, AUTH_INT), None, stale) for name in self._algorithms)
+        stale = reason == "stale_nonce"
+        names = self._algorithms
+        if "MD5" in names and _ONLY_MD5.match(request.header("User-Agent") or ""):
+            names = ("MD5",)
+        offers = (Challenge(self.realm, nonce, name, (AUTH, AUTH_INT), None, stale) for name in names)
         headers = [(self._asks, str(offer)) for offer in offers]
         return SipError(self._status, self._phrase, reason=reason, headers=headers)
 
