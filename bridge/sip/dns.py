@@ -214,12 +214,10 @@ class Resolver:
         if question.kind is Kind.SYSTEM:
             return await self._ask_system(question.name, search)
         limit = min(search.until - self._clock(), self._lifetime_s / 2)
-        if limit <= 0:
-            search.troubles.add("timeout")
-            return []
         try:
+            # With its final dot, so that no search list is tried. What is cached is told even when time is up.
             answer = await self._dns.resolve(
-                f"{question.name}.", question.kind.value, lifetime=limit, search=False, backend=self._backend
+                f"{question.name}.", question.kind.value, lifetime=limit, backend=self._backend
             )
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []

@@ -277,7 +277,7 @@ class TargetMemory:
 
     def failed(self, target: Target, now: float, seconds: float | None = None) -> None:
         """`target` answered 503 or nothing; `seconds` is its Retry-After, when it gave one."""
-        penalty = self.penalty_s if seconds is None else min(max(seconds, 0.0), MAX_PENALTY_S)
+        penalty = self.penalty_s if seconds is None else min(seconds, MAX_PENALTY_S)
         self._until.pop(_place(target), None)
         if len(self._until) >= MAX_FAILED:
             self._shrink(now)

@@ -24,7 +24,8 @@ Zone = dict[tuple[str, str], Sequence[str]]
 
 
 class Nameserver(asyncio.DatagramProtocol):
-    """Answers from `zone`; `mood` is "well", "servfail", "silent" or "rude" (answers with noise)."""
+    """Answers from `zone`; `mood` is "well", "servfail", "silent", "rude" (answers with noise) or "forged"
+    (answers with another question's number, over TCP)."""
 
     def __init__(self, zone: Mapping[tuple[str, str], Sequence[str]]) -> None:
         self.zone: Zone = dict(zone)
@@ -55,6 +56,8 @@ class Nameserver(asyncio.DatagramProtocol):
         size = int.from_bytes(await reader.readexactly(2))
         answer = self.answer(await reader.readexactly(size))
         if answer is not None:
+            if self.mood == "forged":
+                answer = bytes([answer[0] ^ 1]) + answer[1:]
             writer.write(len(answer).to_bytes(2) + answer)
         writer.close()
 
@@ -77,7 +80,7 @@ class Nameserver(asyncio.DatagramProtocol):
             response.answer.append(dns.rrset.from_text_list(question.name, self.ttl, "IN", "CNAME", [alias]))
             name = alias.rstrip(".")
         records = self.zone.get((name, kind))
-        if records and self.mood == "well":
+        if records and self.mood in ("well", "forged"):
             response.answer.append(dns.rrset.from_text_list(dns.name.from_text(name), self.ttl, "IN", kind, records))
         return response.to_wire(max_size=65535)
 

@@ -18,6 +18,8 @@ from bridge.sip.locating import (
     MAX_HOSTS,
     MAX_PENALTY_S,
     MAX_PER_HOST,
+    MAX_RECORDS,
+    MAX_SERVICES,
     MAX_TARGETS,
     Answers,
     Kind,
@@ -139,13 +141,14 @@ def test_a_port_means_an_address_and_no_services() -> None:
 def test_naptr_decides_the_transport() -> None:
     zone: Zone = {
         ("example.com", "NAPTR"): [
-            Naptr(90, 50, "s", "SIP+D2T", "_sip._tcp.far.example."),
+            Naptr(90, 5, "s", "SIP+D2T", "_sip._tcp.far.example."),
             Naptr(50, 20, "S", "sips+d2t", "_sips._tcp.far.example."),
             Naptr(50, 10, "s", "SIP+D2S", "_sip._sctp.far.example."),
             Naptr(50, 30, "s", "SIP+D2U", "_sip._udp.far.example."),
             Naptr(10, 10, "u", "SIP+D2U", "_sip._udp.wrong.example."),
             Naptr(10, 11, "s", "E2U+sip", "_sip._udp.wrong.example."),
         ],
+        ("_sip._udp.wrong.example", "SRV"): [Srv(1, 0, 666, "a.far.example.")],
         ("_sips._tcp.far.example", "SRV"): [Srv(1, 0, 5061, "a.far.example.")],
         ("_sip._udp.far.example", "SRV"): [Srv(1, 0, 5060, "a.far.example.")],
         ("_sip._tcp.far.example", "SRV"): [Srv(1, 0, 5062, "a.far.example.")],
@@ -163,10 +166,8 @@ def test_without_naptr_the_services_of_our_transports_are_asked_for() -> None:
         ("_sip._udp.example.com", "SRV"): [Srv(1, 0, 5064, "a.example.com")],
         ("a.example.com", "A"): ["192.0.2.1"],
     }
-    assert shown(find("sip:example.com", zone, ("TCP", "UDP"), asked=asked)) == [
-        "TCP 192.0.2.1 5062",
-        "UDP 192.0.2.1 5064",
-    ]
+    targets = find("sip:example.com", zone, ("TCP", "UDP"), asked=asked)
+    assert shown(targets) == ["TCP 192.0.2.1 5062", "UDP 192.0.2.1 5064"]
     assert [question.kind for question in asked] == [Kind.NAPTR, Kind.SRV, Kind.SRV, Kind.A, Kind.AAAA]
     asked.clear()
     assert shown(find("sip:example.com;transport=udp", zone, asked=asked)) == ["UDP 192.0.2.1 5064"]
@@ -182,10 +183,7 @@ def test_without_any_service_the_name_itself_is_the_server() -> None:
 
 
 def test_a_service_that_is_not_there_is_not_tried_elsewhere() -> None:
-    zone: Zone = {
-        ("_sip._udp.example.com", "SRV"): [Srv(0, 0, 0, ".")],
-        ("example.com", "A"): ["192.0.2.1"],
-    }
+    zone: Zone = {("_sip._udp.example.com", "SRV"): [Srv(0, 0, 0, ".")], ("example.com", "A"): ["192.0.2.1"]}
     assert find("sip:example.com;transport=udp", zone) == []
     assert find("sip:example.com", zone) == []
     assert shown(find("sip:example.com;transport=tcp", zone)) == ["TCP 192.0.2.1 5060"]
@@ -205,14 +203,12 @@ def test_priorities_come_in_order() -> None:
 
 
 def test_both_families_take_turns() -> None:
-    zone: Zone = {
-        ("h.example", "A"): ["192.0.2.1", "192.0.2.2", "192.0.2.3"],
-        ("h.example", "AAAA"): ["2001:db8::1"],
-    }
+    ours = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    zone: Zone = {("h.example", "A"): ours, ("h.example", "AAAA"): ["2001:db8::1"]}
     hosts = [target.host for target in find("sip:h.example:5060", zone, families=(V6, V4))]
-    assert hosts == ["2001:db8::1", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    assert hosts == ["2001:db8::1", *ours]
     hosts = [target.host for target in find("sip:h.example:5060", zone, families=(V4, V6))]
-    assert hosts == ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3"]
+    assert hosts == [ours[0], "2001:db8::1", *ours[1:]]
     asked: list[Question] = []
     assert [target.host for target in find("sip:h.example:5060", zone, families=(V6,), asked=asked)] == ["2001:db8::1"]
     assert Kind.A not in {question.kind for question in asked}
@@ -223,10 +219,8 @@ def test_a_name_that_dns_does_not_know_may_be_known_to_the_machine() -> None:
     zone: Zone = {("pbx.office", "SYSTEM"): ["192.0.2.7"], ("asterisk", "SYSTEM"): ["192.0.2.8", "2001:db8::8"]}
     assert shown(find("sip:pbx.office", zone)) == ["UDP 192.0.2.7 5060"]
     asked: list[Question] = []
-    assert shown(find("sip:asterisk;transport=tcp", zone, asked=asked)) == [
-        "TCP 192.0.2.8 5060",
-        "TCP 2001:db8::8 5060",
-    ]
+    hosts = [target.host for target in find("sip:asterisk;transport=tcp", zone, asked=asked)]
+    assert hosts == ["192.0.2.8", "2001:db8::8"]
     assert asked == [Question("asterisk", Kind.SYSTEM)]  # a name without a dot is no business of the world's DNS
 
 
@@ -336,10 +330,19 @@ def test_thousands_of_records_are_cut_and_leave_room_for_the_second_server() -> 
     targets = find("sip:example.com;transport=udp", zone)
     assert len(targets) == MAX_PER_HOST + 1
     assert targets[-1].host == "192.0.2.2"
+    every = {(f"h{n}.example.com", "A"): [f"10.0.{n}.{k}" for k in range(9)] for n in range(9)}
+    services = [Srv(1, 1, 5060, f"h{n}.example.com.") for n in range(9)]
+    assert len(find("sip:example.com;transport=udp", {("_sip._udp.example.com", "SRV"): services, **every})) == 16
+    late: Zone = {("h.example", "A"): [*["not an address"] * MAX_RECORDS, "192.0.2.1"]}
+    assert find("sip:h.example:5060", late) == []
     flood: Zone = {("_sip._udp.example.com", "SRV"): [Srv(1, 1, 5060, f"h{n}.example.com") for n in range(5000)]}
     asked: list[Question] = []
     assert find("sip:example.com;transport=udp", flood, asked=asked) == []
     assert len(asked) == 1 + 2 * MAX_HOSTS
+    rules = [Naptr(1, 1, "s", "SIP+D2U", f"_sip._udp.h{n}.example.com") for n in range(60)]
+    asked.clear()
+    assert find("sip:example.com", {("example.com", "NAPTR"): rules}, asked=asked) == []
+    assert sum(question.kind is Kind.SRV for question in asked) == MAX_SERVICES
 
 
 def test_names_that_are_numbers_are_refused() -> None:
@@ -384,3 +387,12 @@ def test_a_penalty_has_an_end_and_the_memory_a_bound() -> None:
     assert memory.order([target(0), target(3 * MAX_FAILED - 1)], 2.0)[0] == target(0)
     memory.failed(target(0), now=1000.0)
     assert len(memory) == 1  # what was over went first
+
+
+def test_who_failed_again_is_not_the_first_to_be_forgotten() -> None:
+    memory = TargetMemory()
+    for number in range(MAX_FAILED):
+        memory.failed(target(number), now=0.0)
+    memory.failed(target(0), now=1.0)
+    memory.failed(target(MAX_FAILED), now=1.0)
+    assert memory.order([target(0), target(1)], 2.0) == [target(1), target(0)]

@@ -55,6 +55,14 @@ async def test_a_long_answer_comes_over_tcp_and_a_very_long_one_not_at_all() -> 
         assert server.streams == 2
 
 
+async def test_an_answer_to_another_question_is_none() -> None:
+    async with nameserver({("long.example", "A"): [f"192.0.2.{index}" for index in range(1, 200)]}) as server:
+        server.mood = "forged"
+        with pytest.raises(dns.resolver.NoNameservers):
+            await stub_resolver([HOST], server.port, 1.0).resolve("long.example.", "A")
+        assert server.streams == 1
+
+
 async def test_the_next_server_answers_for_a_silent_one() -> None:
     async with nameserver({("h.example", "A"): ["192.0.2.1"]}) as well:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
