@@ -191,13 +191,14 @@ class App:
         if choice is None:
             self._refuse(invitation, Refusal.NO_ROUTE.status, Refusal.NO_ROUTE.word)
             return
-        leg = SipLeg(invitation, self.user_agent, pacer=self.pacer, ports=self.ports, media=self.config.media)
+        trunk = self.config.trunks.get(admitted.trunk)
+        srtp = trunk.srtp if trunk else "off"
+        leg = SipLeg(invitation, pacer=self.pacer, ports=self.ports, media=self.config.media, srtp=srtp)
         try:
             leg.prepare()
         except LegRefused as refused:
             self._refuse(invitation, refused.status, refused.word, refused.headers)
             return
-        trunk = self.config.trunks.get(admitted.trunk)
         origin = origin_of(identity, admitted, choice, request, trunk.headers if trunk else ())
         self._begin(leg, self.profiles[choice.agent], origin, admitted, source[0])
 

@@ -17,9 +17,10 @@ from bridge.lines import Line, PhoneError
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
 from bridge.media.stream import MediaStream
+from bridge.media.terms import Terms
 from bridge.sip import offer_answer
 from bridge.sip.errors import SipError
-from bridge.sip.outgoing import OutgoingCall
+from bridge.sip.outgoing import Failure, OutgoingCall
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.ua import ListenAddress, UserAgent
 from bridge.sip.uri import Uri
@@ -159,7 +160,7 @@ class Phone:
         if self._over.is_set():
             return
         going.on_ended = lambda word: self._over.set()
-        going.on_failed = lambda status, phrase: self._over.set()
+        going.on_failed = lambda failure: self._over.set()
         going.hang_up()
         self._say("hung up")
         over = asyncio.create_task(self._over.wait())
@@ -184,10 +185,15 @@ class Phone:
         self._stream = MediaStream(
             sock=self._socket,
             pacer=self._pacer,
-            law=law,
-            remote=(agreed.remote_host, agreed.remote_port),
+            terms=Terms(
+                law,
+                (agreed.remote_host, agreed.remote_port),
+                payload_type=agreed.send_payload_type,
+                receive_payload_type=agreed.receive_payload_type,
+                event_payload_type=agreed.telephone_event,
+                receive_event_payload_type=agreed.receive_telephone_event,
+            ),
             signalling_host=self._host,
-            event_payload_type=agreed.telephone_event,
             on_audio=self._hear,
             on_digit=lambda digit: self._say(f"heard the key {digit}"),
             on_timeout=lambda: self._say(f"no RTP for {NO_RTP_S:g} s: is a firewall or NAT between?"),
@@ -201,8 +207,8 @@ class Phone:
         self._stream.start()
         self._connected.set()
 
-    def _on_failed(self, status: int, phrase: str) -> None:
-        self._say(f"refused: {status} {phrase}")
+    def _on_failed(self, failure: Failure) -> None:
+        self._say(f"refused: {failure.status} {failure.phrase} ({failure.word})")
         self._over.set()
 
     def _on_ended(self, word: str) -> None:

@@ -31,6 +31,8 @@ class Leg(Protocol):
     """The law the caller speaks; with a delayed offer a guess until `on_connected`."""
     on_connected: Callable[[], None]
     """Audio flows from here, and `law` is final: with the answer, or with the ACK of a delayed offer."""
+    on_law: Callable[[], None]
+    """`law` has changed in the call: from here audio goes both ways in the new one; what was queued is translated."""
     on_audio: Callable[[bytes], None]
     """G.711 bytes in the caller's law, in order, without holes in time."""
     on_digit: Callable[[str], None]
@@ -41,6 +43,9 @@ class Leg(Protocol):
 
     def ring(self) -> None:
         """Tell the caller that it rings."""
+
+    def progress(self) -> None:
+        """Tell the caller that it rings, with early media where that is possible."""
 
     def answer(self) -> None:
         """Answer; audio flows from here."""
@@ -62,6 +67,15 @@ class Leg(Protocol):
 
     def flush(self) -> tuple[Heard, ...]:
         """Fall silent now; the answer says what was sent of each item that was cut."""
+
+    def hold(self, on_result: Callable[[int], None] = ...) -> None:
+        """Let nothing of the caller in until `resume`; `on_result` gets the final status, 200 when it is so."""
+
+    def resume(self, on_result: Callable[[int], None] = ...) -> None:
+        """Both directions again."""
+
+    def send_digits(self, digits: str) -> None:
+        """Press keys. ValueError for what is no key."""
 
     @property
     def drained(self) -> bool:

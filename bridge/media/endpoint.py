@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from bridge.media.rtp import RtpError, RtpPacket, parse
 from bridge.media.source import SourceLatch
+from bridge.media.srtp import Opener, Sealer
 from bridge.media.stats import MediaStats
 
 BATCH = 32
@@ -18,7 +19,10 @@ class RtpEndpoint:
     """Reads and writes packets on a bound, non-blocking UDP socket, which it owns.
 
     `deliver(packet, now)` gets each valid packet of the caller. Faults of the network are counted, never raised.
+    `send(datagram)` sends to the caller; False: the machine did not take it, and nobody will hear it.
     """
+
+    send: Callable[[bytes], bool]
 
     def __init__(
         self,
@@ -35,6 +39,18 @@ class RtpEndpoint:
         self._deliver = deliver
         self._loop: asyncio.AbstractEventLoop | None = None  # while not reading
         self._closed = False
+        self.protect(None, None)
+
+    def protect(self, opener: Opener | None, sealer: Sealer | None) -> None:
+        """SRTP from now on; without either, plain RTP in that direction, which costs no call more than before."""
+        self._parse = opener.open if opener is not None else parse
+        self.sealed = sealer is not None
+        """Whether what goes out is encrypted."""
+        if sealer is None:
+            self.send = self._send
+        else:
+            seal, send = sealer.seal, self._send
+            self.send = lambda datagram: send(seal(datagram))
 
     def start(self) -> None:
         """Read from now on, in the running loop. What came before is read too."""
@@ -70,8 +86,7 @@ class RtpEndpoint:
             else:
                 self._stats.drop(admitted)
 
-    def send(self, datagram: bytes) -> bool:
-        """Send to the caller. False: the machine did not take it, and nobody will hear it."""
+    def _send(self, datagram: bytes) -> bool:
         try:
             self._sock.sendto(datagram, self.latch.destination)
         except OSError:
@@ -88,7 +103,7 @@ class RtpEndpoint:
         if len(datagram) > LARGEST:
             return "size"
         try:
-            packet = parse(datagram)
+            packet = self._parse(datagram)
         except RtpError as error:
             return error.reason
         if not self.latch.accept(source, packet, now):

@@ -5,9 +5,9 @@ brings it. Only behind a gap packets wait, at most `wait_ms`; then the gap is co
 Milliseconds in are milliseconds out, because the model tells time by the audio that it got.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bridge.audio.g711 import BYTES_PER_MS, RATE, Law, silence
+from bridge.audio.g711 import BYTES_PER_MS, RATE, Law, silence, translation
 from bridge.media.concealment import conceal
 from bridge.media.rtp import SEQUENCE_MASK, TIMESTAMP_MASK, RtpPacket, sequence_ahead, timestamp_ahead
 
@@ -130,6 +130,17 @@ class JitterBuffer:
             self._flow_silence(now, out)
         self._due_at = now
         return out
+
+    def change_law(self, law: Law) -> None:
+        """The caller speaks another law from now on; what waits is put into it."""
+        table = translation(self.law, law)
+        self.law = law
+        if table is None:
+            return
+        self._last = self._last.translate(table)
+        for sequence, held in self._held.items():
+            if held.payload is not None:
+                self._held[sequence] = replace(held, payload=held.payload.translate(table))
 
     def suspend(self) -> None:
         """Nobody is expected to send (hold): let no silence flow until the next packet."""

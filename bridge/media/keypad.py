@@ -25,6 +25,12 @@ class Keypad:
         """Whether a key is being sent or waits."""
         return bool(self._waiting)
 
+    def retype(self, payload_type: int | None) -> None:
+        """Go on with another payload type; without one, the keys that wait are lost."""
+        self._payload_type = payload_type
+        if payload_type is None:
+            self._waiting.clear()
+
     def press(self, digits: str) -> None:
         """Queue keys. ValueError for what is no key, or when the other side takes no telephone-events."""
         if self._payload_type is None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bridge.audio.g711 import BYTES_PER_MS, Law, silence
+from bridge.audio.g711 import BYTES_PER_MS, Law, silence, translation
 
 TAIL_TICKS = 3
 """Slots for which less than a frame is kept back while more of its item may come."""
@@ -199,6 +199,16 @@ class Playout:
             self._queue.appendleft(item)
         item.put_back(frame.payload[: frame.heard_bytes])
         self._queued += frame.heard_bytes
+
+    def change_law(self, law: Law) -> None:
+        """The call goes on in another law; what waits is put into it, and nothing is counted anew."""
+        table = translation(self._law, law)
+        self._law = law
+        if table is None:
+            return
+        self._last = None
+        for item in self._queue:
+            item.chunks = deque(chunk.translate(table) for chunk in item.chunks)
 
     def flush(self) -> tuple[Heard, ...]:
         """Drop everything at once; what was heard of each item that is not heard to its end, in order of play."""

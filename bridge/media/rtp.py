@@ -8,7 +8,7 @@ HEADER_BYTES = 12
 SEQUENCE_MASK = 0xFFFF
 TIMESTAMP_MASK = 0xFFFF_FFFF
 
-Reason = Literal["short", "version", "rtcp", "csrc", "extension", "padding"]
+Reason = Literal["short", "version", "rtcp", "csrc", "extension", "padding", "srtp_auth", "srtp_replay", "srtp_source"]
 
 _HEADER = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")

@@ -40,7 +40,8 @@ class SourceLatch:
         """Packets that were not the caller's, those of candidates on probation included."""
         self.latched: Address | None = None
         """Until the caller's first packet: None."""
-        self._payload_types = payload_types
+        self.payload_types = payload_types
+        """Those that the caller's packets may have."""
         self._signalling_host = _canonical(signalling_host)
         self._remote = _address(remote)
         self._previous: Address | None = None  # before the first re-INVITE that moved the media
@@ -77,7 +78,7 @@ class SourceLatch:
             self._heard_at = now
             self._ssrc = packet.ssrc
             return True
-        if packet.payload_type in self._payload_types and (source == self._remote or self._passes(source, packet, now)):
+        if packet.payload_type in self.payload_types and (source == self._remote or self._passes(source, packet, now)):
             self.latched = source
             self._heard_at = now
             self._ssrc = packet.ssrc

@@ -8,6 +8,7 @@ from bridge.audio.g711 import Law
 from bridge.media.pacer import PERIOD, SlotClock
 from bridge.media.rtp import RtpPacket, RtpWriter, parse
 from bridge.media.stream import MediaStream
+from bridge.media.terms import Terms
 
 HOST = "127.0.0.1"
 EVENT = 101
@@ -63,10 +64,8 @@ class Line:
         settings: dict[str, object] = {
             "sock": self.sock,
             "pacer": self.slots,
-            "law": Law.PCMU,
-            "remote": self.phone.address,
+            "terms": self._terms(options),
             "signalling_host": HOST,
-            "event_payload_type": EVENT,
             "clock": lambda: self.now,
             "on_audio": self.audio.append,
             "on_digit": self.digits.append,
@@ -75,6 +74,19 @@ class Line:
             "lead_ms": 0,
         }
         self.stream = MediaStream(**(settings | options))  # type: ignore[arg-type]
+
+    def _terms(self, options: dict[str, object]) -> Terms:
+        """What was agreed on: `options` take away what stands in them."""
+        event = options.pop("event_payload_type", EVENT)
+        agreed: dict[str, object] = {
+            "law": options.pop("law", Law.PCMU),
+            "remote": options.pop("remote", self.phone.address),
+            "direction": options.pop("direction", "sendrecv"),
+            "event_payload_type": event,
+            "receive_event_payload_type": event,
+            "keys": options.pop("keys", None),
+        }
+        return Terms(**agreed)  # type: ignore[arg-type]
 
     def __enter__(self) -> "Line":
         self.stream.start()

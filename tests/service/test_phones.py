@@ -165,12 +165,34 @@ async def test_a_phone_that_takes_the_music_off_hold_goes_on(tmp_path: Path) -> 
         assert len(session.input_audio) >= 8000, "but the session's time goes on"
 
 
-async def test_a_changed_codec_is_refused_and_the_call_goes_on(tmp_path: Path) -> None:
+async def test_a_changed_codec_is_followed_and_the_session_keeps_its_law(tmp_path: Path) -> None:
+    first, said = speech_like(0.5), speech_like(0.5)
+    async with bench(tmp_path, "vad: false") as (service, server):
+        async with RawPhone() as phone:
+            await phone.invite("127.0.0.1", service.sip_port)
+            await phone.wire.play(frames(first))
+            other = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 8 101").replace("0 PCMU/8000", "8 PCMA/8000")
+            answer = await phone.in_dialog("INVITE", body=other)
+            assert answer.status == 200 and " RTP/AVP 8 101" in answer.body
+            phone.wire.payload_type = 8
+            await phone.wire.play(frames(said))
+            await asyncio.sleep(0.1)
+            await phone.bye()
+            packets = phone.wire.packets
+        assert_carried(await ended(server.sessions[0]), first + encode(decode(said, Law.PCMA), Law.PCMU))
+    assert {packet.payload_type for packet in packets} == {0, 8}
+    assert len({packet.ssrc for packet in packets}) == 1
+
+
+async def test_a_codec_that_is_none_of_ours_is_refused_and_the_call_goes_on(tmp_path: Path) -> None:
     said = speech_like(0.5)
     async with bench(tmp_path, "vad: false") as (service, server):
         async with RawPhone() as phone:
             await phone.invite("127.0.0.1", service.sip_port)
-            other = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 8 101").replace("0 PCMU/8000", "8 PCMA/8000")
+            moved = phone.sdp().replace("IN IP4 127.0.0.1\r\nt", "IN IP4 240.0.0.1\r\nt")
+            refused = await phone.in_dialog("INVITE", body=moved)
+            assert refused.status == 488 and refused.header("Warning").startswith("301 ")
+            other = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 9 101").replace("0 PCMU/8000", "9 G722/8000")
             assert (await phone.in_dialog("INVITE", body=other)).status == 488
             await phone.wire.play(frames(said))
             await asyncio.sleep(0.1)

@@ -1,0 +1,34 @@
+"""A key that a phone tells twice, in RTP and by INFO, counts once."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+Way = Literal["rtp", "info"]
+
+WINDOW_S = 0.4
+"""How far the two tellings of one press lie apart. RTP tells a key when it is let go, INFO when it is pressed or let
+go: what is between them is the press itself, some 100 ms, and a detour of the signalling."""
+REMEMBERED = 16
+
+
+class Presses:
+    """Pairs each press with the one that the other way tells of the same key.
+
+    Phones and gateways are often set to both ways "to be sure". Only pairs are dropped: two quick presses of a key
+    come twice each, four tellings in any order, and count as two.
+    """
+
+    def __init__(self) -> None:
+        self._told: deque[tuple[Way, str, float]] = deque(maxlen=REMEMBERED)
+
+    def is_new(self, way: Way, key: str, now: float) -> bool:
+        """Whether this is the first telling of a press; `now` in seconds."""
+        for told in self._told:
+            other, known, at = told
+            if other != way and known == key and now - at <= WINDOW_S:
+                self._told.remove(told)
+                return False
+        self._told.append((way, key, now))
+        return True

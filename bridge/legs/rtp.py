@@ -1,0 +1,263 @@
+"""The half of a leg that is the same for every call on RTP: its descriptions, its stream, its audio."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from typing import cast
+
+from bridge.audio.g711 import Law, silence
+from bridge.config import Media as MediaSettings
+from bridge.legs.presses import Presses, Way
+from bridge.media.pacer import Pacer
+from bridge.media.playout import Heard
+from bridge.media.ports import PortPool, RtpSocket
+from bridge.media.srtp import Keys
+from bridge.media.stats import MediaStats
+from bridge.media.stream import MediaStream
+from bridge.media.terms import Direction, Terms
+from bridge.sip import offer_answer, sdes
+from bridge.sip.audio_line import TELEPHONE_EVENT
+from bridge.sip.offer_answer import Negotiated
+from bridge.sip.sdes import Policy, Security
+from bridge.sip.sdp import SessionDescription
+
+PAYLOAD_TYPES = (Law.PCMU.payload_type, Law.PCMA.payload_type)
+
+
+def nothing(*_: object) -> None:
+    """A callback nobody has set yet."""
+
+
+class RtpLeg:
+    """One party of a call, as `call` hears and feeds it (see `leg.Leg`); how it is signalled is a subclass's.
+
+    `open_port` comes first. Then each pair of descriptions, ours and theirs, is settled by `answer_to` or by
+    `describe` and `accept`: the first opens the stream, the later ones change it. A pair that fails changes nothing.
+    `srtp` says which descriptions are taken: off, optional or required.
+    """
+
+    def __init__(self, *, pacer: Pacer, ports: PortPool, media: MediaSettings, srtp: Policy = "off") -> None:
+        self.law = Law.PCMU
+        self.on_connected: Callable[[], None] = nothing
+        self.on_law: Callable[[], None] = nothing
+        self.on_audio: Callable[[bytes], None] = nothing
+        self.on_digit: Callable[[str], None] = nothing
+        self.on_drained: Callable[[], None] = nothing
+        self.on_ended: Callable[[str, str], None] = nothing
+        self.stream: MediaStream | None = None
+        """The RTP stream; None until both descriptions are known."""
+        self.agreed: Negotiated | None = None
+        """What the last pair of descriptions says; None until both are known."""
+        self.wanted: Direction = "sendrecv"
+        """The most we want: sendonly while we hold the other side."""
+        self._pacer = pacer
+        self._ports = ports
+        self._media = media
+        self._srtp: Policy = srtp
+        self._socket: RtpSocket | None = None  # before `open_port`
+        self._session_id = secrets.randbits(31)
+        self._ours: SessionDescription | None = None  # until the first pair is settled
+        self._no_stats = MediaStats()
+        self._presses = Presses()
+        self._connected = False
+
+    # Descriptions
+
+    def open_port(self, local_address: str, bind_host: str, signalling_host: str) -> None:
+        """Take a port. `local_address` stands in our descriptions; `signalling_host` is the other side's address.
+
+        `bind_host` is where the signalling listens, perhaps everywhere. NoPort, or OSError when it cannot be bound.
+        """
+        self._local_address = local_address
+        self._signalling_host = signalling_host
+        self._socket = self._ports.open(_host_to_bind(bind_host, local_address))
+        self._port: int = self._socket.getsockname()[1]
+
+    def describe(self, wanted: Direction | None = None) -> SessionDescription:
+        """An offer of ours: everything that we can do, with what holds now coming first."""
+        agreed = self.agreed
+        return offer_answer.offer(
+            self._local_address,
+            self._port,
+            self._preferences(),
+            session_id=self._session_id,
+            direction=wanted or self.wanted,
+            event=(agreed.receive_telephone_event if agreed is not None else None) or TELEPHONE_EVENT,
+            crypto=self._keys_to_offer(),
+            previous=self._ours,
+        )
+
+    def answer_to(self, offer: SessionDescription) -> SessionDescription:
+        """Our answer to an offer, which holds from now on; SipError 488 with a Warning, and all stays as it was."""
+        description, agreed = offer_answer.answer(
+            offer,
+            self._local_address,
+            self._port,
+            self._preferences(),
+            session_id=self._session_id,
+            # What flows goes on when the offer still has it: a change of law for nothing may be heard.
+            prefer_ours=self.agreed is not None,
+            direction=self.wanted,
+            srtp=self._srtp,
+            security=self.agreed.security if self.agreed is not None else None,
+        )
+        self._settle(description, agreed)
+        return description
+
+    def accept(self, ours: SessionDescription, answer: SessionDescription) -> None:
+        """What the other side says to an offer of `describe`; SipError 488 and all stays as it was."""
+        self._settle(ours, offer_answer.accept(ours, answer))
+
+    def _preferences(self) -> tuple[int, ...]:
+        return tuple(sorted(PAYLOAD_TYPES, key=lambda number: number != self.law.payload_type))
+
+    def _keys_to_offer(self) -> tuple[sdes.Crypto, ...]:
+        """With srtp optional a first offer is a plain one: few peers take one that asks for both."""
+        if self.agreed is not None:
+            return (self.agreed.security.ours,) if self.agreed.security is not None else ()
+        return sdes.offered() if self._srtp == "required" else ()
+
+    def _settle(self, ours: SessionDescription, agreed: Negotiated) -> None:
+        terms = self._terms(agreed)
+        if _is_broadcast(terms.remote):
+            raise offer_answer.refusal_of_address(self._local_address)
+        self._ours, self.agreed = ours, agreed
+        if self.stream is None:
+            self.law = terms.law
+            self._open_stream(terms)
+            return
+        self.stream.follow(terms)
+        if self.law is not terms.law:
+            self.law = terms.law
+            self.on_law()
+
+    def _terms(self, agreed: Negotiated) -> Terms:
+        return Terms(
+            Law[agreed.codec],
+            self._remote(agreed),
+            direction=cast(Direction, agreed.direction),
+            payload_type=agreed.send_payload_type,
+            receive_payload_type=agreed.receive_payload_type,
+            also_receives={number: Law[codec] for number, codec in agreed.receives_as},
+            event_payload_type=agreed.telephone_event,
+            receive_event_payload_type=agreed.receive_telephone_event,
+            keys=_keys(agreed.security),
+        )
+
+    def _remote(self, agreed: Negotiated) -> tuple[str, int]:
+        """Where to send; a name in c= is not looked up: the signalling source is the better guess than a wait."""
+        try:
+            ipaddress.ip_address(agreed.remote_host)
+        except ValueError:
+            return self._signalling_host, agreed.remote_port
+        return agreed.remote_host, agreed.remote_port
+
+    def _open_stream(self, terms: Terms) -> None:
+        assert self._socket is not None
+        self.stream = MediaStream(
+            sock=self._socket,
+            pacer=self._pacer,
+            terms=terms,
+            signalling_host=self._signalling_host,
+            rtp_timeout_s=self._media.rtp_timeout_s,
+            lead_ms=self._media.lead_ms,
+            jitter_ms=self._media.jitter_ms,
+            on_audio=self._hear,
+            on_digit=lambda digit: self.press("rtp", digit),
+            on_fault=lambda error: self.on_ended("fault", repr(error)),
+            on_timeout=lambda: self.on_ended("rtp_timeout", f"no RTP for {self._media.rtp_timeout_s:g} s"),
+        )
+        self.stream.playout.on_drained = lambda: self.on_drained()
+
+    def connect(self) -> None:
+        """The call is answered: from here audio and keys count."""
+        assert self.stream is not None
+        self._connected = True
+        self.on_connected()
+        self.stream.start()
+
+    def release(self) -> None:
+        """Close the stream, and so its socket; the port goes back. Idempotent."""
+        if self.stream is not None:
+            self.stream.close()
+        elif self._socket is not None:
+            self._ports.release(self._socket)
+
+    # Audio and keys
+
+    def play(self, item_id: str, audio: bytes) -> bool:
+        """Queue audio of an item."""
+        return self.stream is not None and self.stream.playout.push(item_id, audio)
+
+    def end_item(self, item_id: str) -> None:
+        """No more audio of the item comes."""
+        if self.stream is not None:
+            self.stream.playout.end(item_id)
+
+    def end_all(self) -> None:
+        """No more audio comes of anything that is queued."""
+        if self.stream is not None:
+            self.stream.playout.end_all()
+
+    def flush(self) -> tuple[Heard, ...]:
+        """Fall silent; what was sent of each item that was cut."""
+        return self.stream.playout.flush() if self.stream is not None else ()
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits to be played."""
+        return self.stream is None or self.stream.playout.drained
+
+    @property
+    def stats(self) -> MediaStats:
+        """The stream's counts, also after its end."""
+        return self.stream.stats if self.stream is not None else self._no_stats
+
+    def summary(self) -> dict[str, int]:
+        """The counts that are worth a place in the log line of the call's end."""
+        counts = self.stats.counts()
+        shown = ("packets_in", "packets_out", "lost", "late", "concealed_ms", "underruns", "skipped")
+        strangers = {"strangers": counts["dropped.stranger"]} if "dropped.stranger" in counts else {}
+        return {name: counts[name] for name in shown} | strangers
+
+    def press(self, way: Way, key: str) -> None:
+        """The other side pressed a key, as `way` tells it."""
+        if self._connected and self._presses.is_new(way, key, time.monotonic()):
+            self.on_digit(key)
+
+    def _hear(self, audio: bytes) -> None:
+        """The caller's audio; while the caller holds us, silence of the same length instead of music."""
+        if self.stream is not None and self.stream.direction != "sendrecv":
+            audio = silence(len(audio), self.law)
+        self.on_audio(audio)
+
+
+def _host_to_bind(bind_host: str, local_address: str) -> str:
+    """Where RTP is to arrive: the listener's own address, everywhere of our family when it has none or another."""
+    host = ipaddress.ip_address(bind_host)
+    if host.is_unspecified or host.version != ipaddress.ip_address(local_address).version:
+        return "::" if ":" in local_address else "0.0.0.0"
+    return bind_host
+
+
+def _is_broadcast(remote: tuple[str, int]) -> bool:
+    """Whether it is the broadcast address of a network of ours; only the system's routes know.
+
+    No route at all is another matter: behind a NAT the description may be wrong, and the packets show the way.
+    """
+    family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(remote)
+        except OSError as error:
+            return error.errno == errno.EACCES
+    return False
+
+
+def _keys(security: Security | None) -> Keys | None:
+    return None if security is None else Keys(security.ours.suite, security.ours.key, security.theirs.key)

@@ -1,0 +1,78 @@
+"""Protected RTP (RFC 3711, RFC 7714) by libsrtp: one object per direction, keys from the session description.
+
+A key is never in a repr or an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pylibsrtp
+
+from bridge.media.rtp import Reason, RtpError, RtpPacket, parse
+
+MAX_SSRCS = 64
+"""Sources that one key may protect in a call: libsrtp remembers each of them to its end."""
+
+_PROFILES = {
+    "AES_CM_128_HMAC_SHA1_80": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+    "AES_CM_128_HMAC_SHA1_32": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+    "AEAD_AES_128_GCM": pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
+    "AEAD_AES_256_GCM": pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
+}
+SUITES = tuple(_PROFILES)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The suite of a stream, and master key and salt of either direction."""
+
+    suite: str
+    send: bytes = field(repr=False)
+    receive: bytes = field(repr=False)
+
+
+class Sealer:
+    """Protects what we send. Each sequence number may be used once: two packets of one keystream give both away."""
+
+    def __init__(self, suite: str, key: bytes) -> None:
+        self._session = _session(suite, key, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
+        self.seal = self._session.protect
+        """The packet as it may go out."""
+
+
+class Opener:
+    """Opens what comes. A packet that was forged, damaged or sent again is an RtpError with the reason's word."""
+
+    def __init__(self, suite: str, key: bytes) -> None:
+        self._session = _session(suite, key, pylibsrtp.Policy.SSRC_ANY_INBOUND)
+        self._ssrcs: set[bytes] = set()
+
+    def open(self, datagram: bytes) -> RtpPacket:
+        """The packet inside; RtpError otherwise."""
+        # Header and SSRC are not encrypted (RFC 3711 section 3.1).
+        ssrc = datagram[8:12]
+        if ssrc not in self._ssrcs and len(self._ssrcs) >= MAX_SSRCS:
+            raise RtpError("srtp_source")
+        try:
+            packet = self._session.unprotect(datagram)
+        except pylibsrtp.Error as error:
+            raise RtpError(_reason(datagram, str(error))) from None
+        self._ssrcs.add(ssrc)
+        return parse(packet)
+
+
+def _session(suite: str, key: bytes, direction: int) -> pylibsrtp.Session:
+    return pylibsrtp.Session(pylibsrtp.Policy(key=key, ssrc_type=direction, srtp_profile=_PROFILES[suite]))
+
+
+def _reason(datagram: bytes, error: str) -> Reason:
+    """What was wrong: not RTP at all, one of the past, or not of the caller."""
+    if "replay" in error or "too old" in error:
+        return "srtp_replay"
+    try:
+        parse(datagram)
+    except RtpError as fault:
+        if fault.reason in ("short", "version", "rtcp"):
+            return fault.reason
+    return "srtp_auth"
