@@ -78,7 +78,7 @@ _Key = tuple[str, str]  # the header of our answer, the realm
 class Authenticator:
     """Answers challenges and remembers them, so that later requests are not challenged again.
 
-    One for each registration, dialog or call: a nonce counts one sequence of requests.
+    Requests at the same time may share one when `challenged` is told which of them was refused.
     """
 
     def __init__(self, credentials: Sequence[Credentials], random: Callable[[], str] = new_cnonce) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.sip.challenge import Challenge
+from bridge.sip.challenge import Authorization, Challenge
 from bridge.sip.digest import Authenticator, Authority, Credentials
 from bridge.sip.errors import SipError
 from bridge.sip.message import Request, Response, parse
@@ -84,6 +84,14 @@ def test_who_knows_the_password_comes_in(first: int, qop: str) -> None:
     authenticator.challenged(refusal(challenge))
     message = asked(authenticator.authorize("INVITE", URI, b"v=0"), method="INVITE", body="v=0")
     assert gate.check(message) == "alice"
+
+
+def test_hex_digits_may_be_capitals() -> None:
+    gate = Gate()
+    ((name, value),) = gate.client().authorize("REGISTER", URI)
+    answer = Authorization.parse(value)
+    assert answer is not None
+    assert gate.check(asked([(name, value.replace(answer.response, answer.response.upper()))])) == "alice"
 
 
 def test_odd_names_and_passwords_come_in() -> None:
