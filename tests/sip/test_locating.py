@@ -391,8 +391,6 @@ def test_a_penalty_has_an_end_and_the_memory_a_bound() -> None:
 
 def test_who_failed_again_is_not_the_first_to_be_forgotten() -> None:
     memory = TargetMemory()
-    for number in range(MAX_FAILED):
+    for number in (*range(MAX_FAILED - 1), 0, MAX_FAILED, MAX_FAILED + 1):
         memory.failed(target(number), now=0.0)
-    memory.failed(target(0), now=1.0)
-    memory.failed(target(MAX_FAILED), now=1.0)
     assert memory.order([target(0), target(1)], 2.0) == [target(1), target(0)]
