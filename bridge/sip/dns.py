@@ -199,7 +199,8 @@ class Resolver:
             reason = "internal" if error is not None else search.reason
             self.stats.lose(reason)
             log.info("sip.not_located", host=search.host, reason=reason)
-            self._forget_for_a_while(key)
+            if reason != "busy":
+                self._forget_for_a_while(key)
         for lookup in search.waiting:
             # Each in a turn of its own: nobody's failure may keep the others waiting.
             task.get_loop().call_soon(lookup.finish, list(targets))

@@ -289,6 +289,10 @@ async def test_a_machine_that_does_not_answer_holds_few_threads(monkeypatch: pyt
         assert found == [[]] * (3 * MAX_SYSTEM)
         assert len(started) == MAX_SYSTEM
         assert resolver.stats.unlocated == {"timeout": MAX_SYSTEM, "busy": 2 * MAX_SYSTEM}
+        await find(resolver, f"sip:host{3 * MAX_SYSTEM - 1}")
+        assert resolver.stats.remembered == 0  # nothing is known of a name that was not asked for
+        await find(resolver, "sip:host0")
+        assert resolver.stats.remembered == 1
 
 
 async def test_lookups_at_once_are_bounded() -> None:
