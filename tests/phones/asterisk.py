@@ -37,6 +37,8 @@ class Asterisk(Program):
     port: int
     """SIP over UDP and TCP at 127.0.0.1."""
     tls_port: int
+    mark: int
+    """Where in its log the calls that `serve` or `originate` prepared begin."""
     _peer: Peer
 
     @classmethod
@@ -67,34 +69,52 @@ class Asterisk(Program):
         pbx.port, pbx.tls_port, pbx._peer = port, tls_port, peer
         try:
             pbx.wait_for_port(port)
-            pbx._run("core waitfullybooted")
+            pbx.run("core waitfullybooted")
         except (NotReady, subprocess.SubprocessError) as error:
             pbx.stop()
             raise NotReady(f"{error}\n{pbx.said()}") from None
-        pbx.log = folder / "pbx.log"
+        pbx.log, pbx.mark = folder / "pbx.log", 0
         return pbx
 
     async def cli(self, command: str) -> str:
         """What it answers to a command of its console."""
-        return await asyncio.to_thread(self._run, command)
+        return await asyncio.to_thread(self.run, command)
 
-    def _run(self, command: str) -> str:
+    def run(self, command: str) -> str:
+        """The same, without a loop."""
         console = [*self._peer.command, "-C", str(self.folder / "asterisk.conf"), "-rx", command]
         return subprocess.run(console, capture_output=True, text=True, timeout=15, check=False).stdout
 
     async def serve(self, *, port: int, tls_port: int = 0) -> None:
         """Let the extensions 6XX lead to a service at 127.0.0.1."""
+        self.mark = len(self.output())
         await self.cli(f"dialplan set global SERVICE 127.0.0.1:{port}")
         await self.cli(f"dialplan set global SERVICE_TLS 127.0.0.1:{tls_port}")
 
     async def originate(self, endpoint: str, uri: str, extension: str) -> None:
         """Call `uri` as the trunk `endpoint`; once it answers, our side is `extension`. Comes back at once."""
+        self.mark = len(self.output())
         await self.cli(f"channel originate PJSIP/{endpoint}/{uri} extension {extension}@phones")
 
     async def channels(self) -> int:
         """How many channels there are."""
         found = re.search(r"(\d+) active channels?", await self.cli("core show channels count"))
         return int(found[1]) if found else 0
+
+    async def hang_up_all(self) -> None:
+        """End every call."""
+        await self.cli("channel request hangup all")
+
+    async def hang_up(self, endpoint: str, *, application: str) -> None:
+        """End the calls of an endpoint that are in an application of the dial plan."""
+        for line in (await self.cli("core show channels concise")).splitlines():
+            fields = line.split("!")
+            if fields[0].startswith(f"PJSIP/{endpoint}-") and fields[5] == application:
+                await self.cli(f"channel request hangup {fields[0]}")
+
+    def requests(self, method: str, *, after: int = 0) -> int:
+        """How many such requests it has received, as its log tells (from the character `after` on)."""
+        return len(re.findall(rf"<--- Received SIP request .*\n{method} ", self.output()[after:]))
 
     async def until_quiet(self, within: float = 10.0) -> None:
         """Wait until no call is left; TimeoutError after `within` seconds."""
@@ -103,12 +123,16 @@ class Asterisk(Program):
             while await self.channels():
                 await asyncio.sleep(0.05)
 
+    async def contacts_of(self, account: str) -> list[str]:
+        """The Contacts that are registered for an account now."""
+        return re.findall(rf"Contact:\s+{account}/(\S+)", await self.cli("pjsip show contacts"))
+
     async def contact_of(self, account: str, within: float = 10.0) -> str:
         """The Contact that somebody has registered for an account, once there is one."""
         async with asyncio.timeout(within):
-            while not (found := re.search(rf"Contact:\s+{account}/(\S+)", await self.cli("pjsip show contacts"))):
+            while not (found := await self.contacts_of(account)):
                 await asyncio.sleep(0.1)
-        return found[1]
+        return found[0]
 
     def uri(self, extension: str, transport: str = "udp") -> str:
         """Where an extension is reached."""

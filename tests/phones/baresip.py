@@ -9,12 +9,12 @@ import json
 import re
 import shutil
 import socket
-import wave
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from .processes import NotReady, Program, free_port, free_port_range
+from . import wav
+from .processes import NotReady, Program, free_port, free_port_range, free_signalling_port, taken
 
 _MODULES = "/usr/lib/baresip/modules"
 _CODECS = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1"}
@@ -44,6 +44,7 @@ module sndfile.so
 module aufile.so
 module aubridge.so
 module uuid.so
+module srtp.so
 module_app account.so
 module_app contact.so
 module_app menu.so
@@ -55,7 +56,7 @@ class Baresip(Program):
     """One softphone. `async with await Baresip.start(...) as phone: await phone.dial("sip:600@127.0.0.1:5060")`."""
 
     port: int
-    """Its SIP port (UDP and TCP) at 127.0.0.1."""
+    """Its SIP port (UDP and TCP) at 127.0.0.1; TLS is at the next one."""
     events: list[dict[str, Any]]
     """What it told over the control port: `type` is CALL_RINGING, CALL_ESTABLISHED, CALL_CLOSED ..."""
     _reader: asyncio.StreamReader
@@ -76,18 +77,29 @@ class Baresip(Program):
         registrar: str = "",
         password: str = "",
         answer: str = "auto",
+        encryption: str = "",
+        outbound: str = "",
+        trust: Path | None = None,
+        certificate: Path | None = None,
     ) -> Self:
         """A phone that says `pcm` (16 bit, 8000 Hz, mono), then silence up to `seconds`; NotReady with its log.
 
-        `registrar` ("host:port") makes it register as `user`; `answer` is auto or manual.
+        `registrar` ("host:port") makes it register as `user`; `answer` is auto or manual; `encryption` is srtp (when
+        the other side has it too) or srtp-mand; `outbound` the URI of a proxy; `trust` the authority of its TLS,
+        `certificate` its own with the key in one file.
         """
         account = f"answermode={answer};regint={60 if registrar else 0}"
         account += f";auth_user={user};auth_pass={password}" if password else ""
-        port, control = free_port(), free_port(socket.SOCK_STREAM)
+        account += f";mediaenc={encryption}" if encryption else ""
+        account += f';outbound="{outbound}"' if outbound else ""
+        port, control = _free_ports(), free_port(socket.SOCK_STREAM)
         uri = f"sip:{user}@{registrar or f'127.0.0.1:{port}'};transport={transport}"
         _prepare(folder, f"<{uri}>;audio_codecs={_CODECS[codec]};{account}", port, control)
-        _write_wav(folder / "say.wav", pcm, seconds)
-        phone = cls([shutil.which("baresip") or "baresip", "-4", "-f", str(folder)], folder)
+        tls = {"sip_cafile": trust, "sip_certificate": certificate}
+        with (folder / "config").open("a") as config:
+            config.writelines(f"{name} {path}\n" for name, path in tls.items() if path)
+        wav.write(folder / "say.wav", pcm, seconds)
+        phone = cls([shutil.which("baresip") or "baresip", "-4", "-s", "-f", str(folder)], folder)
         phone.port, phone.events, phone._arrived = port, [], asyncio.Event()
         try:
             await phone._connect(control)
@@ -159,14 +171,31 @@ class Baresip(Program):
 
     async def dial(self, uri: str, within: float = 10.0) -> None:
         """Call and wait until it is answered."""
-        await self.command("dial", uri)
+        await self.command("dial", _bare(uri))
         await self.event("CALL_ESTABLISHED", within)
+
+    async def refused(self, uri: str, within: float = 10.0) -> str:
+        """Call and wait until it is refused; status and phrase of the answer."""
+        await self.command("dial", _bare(uri))
+        return str((await self.event("CALL_CLOSED", within)).get("param", ""))
 
     async def press(self, digits: str, gap_s: float = 0.3) -> None:
         """Send keys as RFC 4733 events."""
         for digit in digits:
             await self.command("sndcode", digit)
             await asyncio.sleep(gap_s)
+
+    async def hold(self) -> None:
+        """Put the call on hold (a re-INVITE with a=sendonly)."""
+        await self.command("hold")
+
+    async def resume(self) -> None:
+        """Take it off hold."""
+        await self.command("resume")
+
+    async def transfer(self, uri: str) -> None:
+        """Ask the other side to call `uri` in our place (REFER)."""
+        await self.command("transfer", uri)
 
     async def hang_up(self) -> None:
         """End the call and wait until baresip has closed it."""
@@ -175,10 +204,23 @@ class Baresip(Program):
 
     def heard(self) -> bytes:
         """16-bit PCM at 8000 Hz of everything it has played out so far (whole files once the call is over)."""
-        return b"".join(_read_wav(path) for path in self._recordings("dec"))
+        return b"".join(wav.read(path) for path in self._recordings("dec"))
 
     def _recordings(self, side: str) -> Sequence[Path]:
         return sorted(self.folder.glob(f"dump-*-{side}.wav"))
+
+
+def _bare(uri: str) -> str:
+    """Without a transport: it adds its account's own, and would send two."""
+    return re.sub(r";transport=\w+", "", uri)
+
+
+def _free_ports() -> int:
+    """A port for UDP and TCP with the next one free for TLS."""
+    for _ in range(100):
+        if not taken((port := free_signalling_port()) + 1, socket.SOCK_STREAM):
+            return port
+    raise NotReady("no two ports in a row are free")
 
 
 def _prepare(folder: Path, account: str, port: int, control: int) -> None:
@@ -190,18 +232,3 @@ def _prepare(folder: Path, account: str, port: int, control: int) -> None:
     (folder / "config").write_text(config)
     (folder / "accounts").write_text(account + "\n")
     (folder / "contacts").write_text("")
-
-
-def _write_wav(path: Path, pcm: bytes, seconds: float) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(8000)
-        file.writeframes(pcm.ljust(2 * round(8000 * seconds), b"\0"))
-
-
-def _read_wav(path: Path) -> bytes:
-    """The samples behind the header, also of a file that is still being written (its lengths are not true yet)."""
-    data = path.read_bytes()
-    start = data.find(b"data")
-    return data[start + 8 :] if start >= 0 else b""

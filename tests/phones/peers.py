@@ -34,7 +34,7 @@ def asterisk() -> Peer | None:
 
 
 def kamailio() -> Peer | None:
-    return Peer.installed("kamailio") or Peer.unpacked("kamailio", "usr/sbin/kamailio")
+    return Peer.unpacked("kamailio", "usr/sbin/kamailio")
 
 
 def new_sipp() -> Peer | None:

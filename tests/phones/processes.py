@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -61,10 +63,12 @@ class Program:
         *,
         environment: Mapping[str, str] | None = None,
         typing: bool = False,
+        family: bool = False,
     ) -> None:
-        """`typing`: it takes commands on its standard input, by `type`."""
+        """`typing`: it takes commands on its standard input, by `type`; `family`: it has children that end with it."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._family = family
         self.log = folder / "output.log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -74,6 +78,7 @@ class Program:
                 stdin=subprocess.PIPE if typing else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=family,
             )
 
     def __enter__(self) -> Self:
@@ -91,6 +96,9 @@ class Program:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
+        if self._family:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()

@@ -24,7 +24,8 @@ _SDP = """
       s=-
       c=IN IP4 [media_ip]
       t=0 0
-      m=audio [rtpstream_audio_port] RTP/AVP @PT@ 101
+      m=audio [rtpstream_audio_port] RTP/@PROFILE@ @PT@ 101
+      @CRYPTO@
       a=rtpmap:@PT@ @LAW@/8000
       a=rtpmap:101 telephone-event/8000
       a=fmtp:101 0-15
@@ -181,12 +182,18 @@ class Sipp(Program):
         headers: Sequence[str] = (),
         scenario: str = CALLER,
         options: Sequence[str] = (),
+        program: Sequence[str] = ("sipp",),
+        srtp: bool = False,
     ) -> Self:
-        """Call `calls` times, `rate` a second, each for `seconds`; `audio` are G.711 bytes, silence follows."""
+        """Call `calls` times, `rate` a second, each for `seconds`; `audio` are G.711 bytes, silence follows.
+
+        `program` may be SIPp 3.8, which has TLS (`options=over_tls(...)`) and SRTP.
+        """
         at_once = at_once or calls
         scenario = scenario.replace("      @HEADERS@\n", "".join(f"      {line}\n" for line in headers))
         own = ["-s", number, "-m", str(calls), "-l", str(at_once), "-r", str(rate), *options]
-        phone = cls._start([f"{host}:{port}", *own], folder, scenario, seconds, audio, law, at_once)
+        scenario = _described(scenario, srtp)
+        phone = cls._start([f"{host}:{port}", *own], folder, scenario, seconds, audio, law, at_once, program)
         phone._seconds = seconds * -(-calls // at_once) + calls / rate
         return phone
 
@@ -201,9 +208,12 @@ class Sipp(Program):
         law: str = "PCMU",
         scenario: str = ANSWERER,
         options: Sequence[str] = (),
+        program: Sequence[str] = ("sipp",),
+        srtp: bool = False,
     ) -> Self:
         """Answer `calls` calls at 127.0.0.1:`port` until the caller hangs up; say `audio`, then silence."""
-        phone = cls._start(["-m", str(calls), *options], folder, scenario, seconds, audio, law, calls)
+        scenario = _described(scenario, srtp)
+        phone = cls._start(["-m", str(calls), *options], folder, scenario, seconds, audio, law, calls, program)
         phone._seconds = seconds
         phone.wait_for_port(phone.port)
         return phone
@@ -218,6 +228,7 @@ class Sipp(Program):
         audio: bytes,
         law: str,
         at_once: int,
+        program: Sequence[str],
     ) -> Self:
         folder.mkdir(parents=True, exist_ok=True)
         number = _LAWS[law]
@@ -231,7 +242,7 @@ class Sipp(Program):
         traces = ["-trace_err", "-error_file", "errors.log", "-trace_stat", "-stf", "stat.csv", "-fd", "1"]
         if at_once <= 10:
             traces += ["-trace_msg", "-message_file", "messages.log"]
-        phone = cls(["sipp", *options, "-sf", "scenario.xml", *common, *traces], folder)
+        phone = cls([*program, *options, "-sf", "scenario.xml", *common, *traces], folder)
         phone.port, phone.media_port = port, media
         return phone
 
@@ -267,6 +278,18 @@ class Sipp(Program):
             if path.exists():
                 parts.append(f"--- {name}\n{path.read_bytes()[-3000:].decode('utf-8', 'replace')}")
         return "\n".join(parts)
+
+
+def over_tls(certificate: Path, key: Path) -> list[str]:
+    """The options that make SIPp 3.8 speak TLS."""
+    return ["-t", "l1", "-tls_cert", str(certificate), "-tls_key", str(key)]
+
+
+def _described(scenario: str, srtp: bool) -> str:
+    """The scenario with plain RTP or with SRTP in its descriptions (RFC 4568)."""
+    crypto = "a=crypto:[cryptotag1audio] [cryptosuiteaescm128sha1801audio] inline:[cryptokeyparams1audio]"
+    scenario = scenario.replace("@PROFILE@", "SAVP" if srtp else "AVP")
+    return scenario.replace("      @CRYPTO@\n", f"      {crypto}\n" if srtp else "")
 
 
 def _milliseconds(clock: str) -> float:

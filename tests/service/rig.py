@@ -20,6 +20,7 @@ import yaml
 
 from bridge.agent.script import Script
 from bridge.agent.server import AgentServer, AgentSession
+from tests.phones.certificates import Authority
 from tests.phones.processes import NotReady, Program, free_port, free_port_range, free_signalling_port
 from tests.realtime_events import problems
 
@@ -42,17 +43,18 @@ class Service(Program):
         *,
         environ: Mapping[str, str] | None = None,
         listen: Sequence[str] = ("udp",),
+        authority: Authority | None = None,
         **sections: Any,
     ) -> Service:
         """Start it with one agent and wait until `/readyz` says so. NotReady with its log when it does not.
 
-        `listen` names the transports: udp, tcp, tls (which wants `sip={"tls": ...}`).
+        `listen` names the transports: udp, tcp, and tls, for which `authority` issues the certificate.
         """
         sip, http, rtp = free_signalling_port(), free_port(socket.SOCK_STREAM), free_port_range(RTP_PORTS)
         tls = free_port(socket.SOCK_STREAM)
         addresses = [f"{name}://127.0.0.1:{tls if name == 'tls' else sip}" for name in listen]
         config: dict[str, Any] = {
-            "sip": {"listen": addresses} | sections.pop("sip", {}),
+            "sip": {"listen": addresses} | _tls(authority) | sections.pop("sip", {}),
             "media": {"ports": f"{rtp}-{rtp + RTP_PORTS - 1}"} | sections.pop("media", {}),
             "agents": {"test": dict(agent)},
             "http": {"listen": f"127.0.0.1:{http}"},
@@ -114,6 +116,13 @@ class Service(Program):
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
         return [line for line in self.lines() if line["event"] == name]
+
+
+def _tls(authority: Authority | None) -> dict[str, Any]:
+    if authority is None:
+        return {}
+    own = authority.issue("service")
+    return {"tls": {"certificate": str(own.certificate), "key": str(own.key), "ca": str(authority.certificate)}}
 
 
 def _get(url: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ import pytest
 from .scenario import Sipp
 
 
-@pytest.fixture(params=["udp"])
+@pytest.fixture(params=["udp", "tcp"])
 def phone(request: pytest.FixtureRequest, sipp: str, tmp_path: Path) -> Sipp:
     """SIPp over one transport after the other."""
     return Sipp(sipp, tmp_path, request.param)

@@ -125,6 +125,11 @@ class Sipp:
         self._program = program
         self._folder = folder
 
+    @property
+    def _over(self) -> str:
+        """What a URI has so that requests for it come this way."""
+        return "" if self.transport == "udp" else ";transport=tcp"
+
     async def call(self, name: str, port: int, *, calls: int = 1, **slots: str) -> None:
         """SIPp calls 600 at that port of ours, `calls` times at once."""
         rate = ["-l", str(calls), "-r", "100"]  # The first call waits for one period of the rate.
@@ -138,23 +143,23 @@ class Sipp:
         kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
         with self._start(name, calls, port, [], slots) as program:
             program.wait_for_port(port, kind)
-            suffix = "" if self.transport == "udp" else ";transport=tcp"
             try:
-                yield f"sip:600@{HOST}:{port}{suffix}"
+                yield f"sip:600@{HOST}:{port}{self._over}"
             except AssertionError as failure:
                 failure.add_note(self._report(program))
                 raise
             await self._judge(program)
 
     def _start(self, name: str, calls: int, port: int, options: list[str], slots: dict[str, str]) -> Program:
-        # The slot HERE is for patterns: SIPp puts no keywords into those.
-        text = filled((FOLDER / f"{name}.xml").read_text(), {"here": f"{HOST}:{port}", **slots})
+        # For patterns, into which SIPp puts no keywords.
+        own = {"here": f"{HOST}:{port}", "over": self._over}
+        text = filled((FOLDER / f"{name}.xml").read_text(), {**own, **slots})
         (self._folder / f"{name}.xml").write_text(text)
         common = (
             f"-sf {name}.xml -s 600 -m {calls} -i {HOST} -p {port} -mi {HOST} -nostdin -t {TRANSPORTS[self.transport]}"
         )
         traces = "-trace_err -error_file errors.log -trace_msg -message_file messages.log"
-        ending = "-timeout 25s -timeout_error"
+        ending = "-timeout 25s -timeout_error -max_socket 100"
         return Program([self._program, *options, *f"{common} {traces} {ending}".split()], self._folder)
 
     async def _judge(self, program: Program) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from bridge.sip.invitation import Invitation
-from tests.sip.phone import OFFER, Answering, agent, port_of, until
+from tests.sip.phone import OFFER, Answering, port_of, until
 
 from .scenario import Sipp
+from .serving import Story, serving
 
 pytestmark = pytest.mark.phone
 
 
 async def test_the_second_answer_of_a_fork_gets_ack_and_bye(phone: Sipp) -> None:
-    async with agent() as service, phone.answer("fork_out") as uri:
+    async with serving() as service, phone.answer("fork_out") as uri:
         call = service.invite(uri, sdp=OFFER)
         answered: list[object] = []
         ended: list[str] = []
@@ -27,11 +28,11 @@ async def test_the_second_answer_of_a_fork_gets_ack_and_bye(phone: Sipp) -> None
 
 async def test_the_target_moves_with_a_reinvite(phone: Sipp) -> None:
     application = Answering()
-    async with agent(application) as service:
+    async with serving(application) as service:
 
         def moved(*_: object) -> bytes | int:
             # After the ACK to our 200, which the next turns of the loop bring.
-            service._core.after(0.05, application.calls[0].hang_up)
+            service.core.after(0.05, application.calls[0].hang_up)
             return application.describe(application.calls[0].offer)
 
         take = application.take
@@ -41,7 +42,7 @@ async def test_the_target_moves_with_a_reinvite(phone: Sipp) -> None:
 
 
 async def test_the_target_moves_with_the_answer_to_our_reinvite(phone: Sipp) -> None:
-    async with agent() as service, phone.answer("target_out") as uri:
+    async with serving() as service, phone.answer("target_out") as uri:
         call = service.invite(uri, sdp=OFFER)
         ended: list[str] = []
         call.on_ended = ended.append
@@ -52,7 +53,7 @@ async def test_the_target_moves_with_the_answer_to_our_reinvite(phone: Sipp) -> 
 
 async def test_requests_out_of_order_are_refused(phone: Sipp) -> None:
     application = Answering()
-    async with agent(application) as service:
+    async with serving(application) as service:
         await phone.call("order", port_of(service))
         await until(lambda: application.ended == ["bye"])
         assert service.stats.answers[500] == 2
@@ -62,36 +63,45 @@ async def test_requests_out_of_order_are_refused(phone: Sipp) -> None:
 async def test_bye_in_an_early_dialog(phone: Sipp) -> None:
     application = Answering()
     application.take = Invitation.ring
-    async with agent(application) as service:
+    async with serving(application) as service:
         await phone.call("early_bye", port_of(service))
         await until(lambda: application.ended == ["bye"])
 
 
 async def test_we_give_up_while_it_rings(phone: Sipp) -> None:
-    async with agent() as service, phone.answer("cancel_out") as uri:
+    async with serving() as service, phone.answer("cancel_out") as uri:
         call = service.invite(uri, sdp=OFFER)
-        failed: list[int] = []
-        call.on_failed = lambda status, phrase: failed.append(status)
+        story = Story(call)
         call.on_ringing = lambda status: call.cancel()
-        await until(lambda: failed)
-        assert failed == [487]
+        await until(lambda: story.over)
+        assert story.heard == [(487, "cancelled")]
+
+
+async def test_nobody_takes_the_call_in_time(phone: Sipp) -> None:
+    async with serving() as service, phone.answer("cancel_out") as uri:
+        story = Story(service.invite(uri, sdp=OFFER, ring_limit_s=0.1))
+        await until(lambda: story.over)
+        assert story.heard == [180, (487, "no_answer")]
 
 
 @pytest.mark.parametrize(
-    ("status", "phrase"),
+    ("answer", "status", "word"),
     [
-        (404, "Not Found"),
-        (480, "Temporarily Unavailable"),
-        (486, "Busy Here"),
-        (500, "Server Internal Error"),
-        (600, "Busy Everywhere"),
-        (603, "Decline"),
+        ("404 Not Found", 404, "not_found"),
+        ("408 Request Timeout", 408, "timeout"),
+        ("410 Gone", 410, "gone"),
+        ("480 Temporarily Unavailable", 480, "unreachable"),
+        ("486 Busy Here", 486, "busy"),
+        ("488 Not Acceptable Here", 488, "no_common_codec"),
+        ("500 Server Internal Error", 500, "network"),
+        ("500 Broken\nReason: Q.850;cause=17", 500, "busy"),
+        ("503 Service Unavailable", 503, "overloaded"),
+        ("600 Busy Everywhere", 600, "busy"),
+        ("603 Decline", 603, "rejected"),
     ],
 )
-async def test_our_call_is_refused(phone: Sipp, status: int, phrase: str) -> None:
-    async with agent() as service, phone.answer("refused_out", status=f"{status} {phrase}") as uri:
-        call = service.invite(uri, sdp=OFFER)
-        failed: list[tuple[int, str]] = []
-        call.on_failed = lambda *words: failed.append(words)
-        await until(lambda: failed)
-        assert failed == [(status, phrase)]
+async def test_our_call_is_refused(phone: Sipp, answer: str, status: int, word: str) -> None:
+    async with serving() as service, phone.answer("refused_out", status=answer) as uri:
+        story = Story(service.invite(uri, sdp=OFFER))
+        await until(lambda: story.over)
+        assert story.heard == [(status, word)]

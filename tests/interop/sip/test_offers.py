@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sip.phone import Answering, agent, port_of, until
+from tests.sip.phone import Answering, port_of, until
 
 from .scenario import Sipp
+from .serving import serving
 
 pytestmark = pytest.mark.phone
 
@@ -82,7 +83,7 @@ OFFERS = {
 async def test_the_first_offer(phone: Sipp, name: str) -> None:
     kind, offer, expected, _ = OFFERS[name]
     application = Answering()
-    async with agent(application) as service:
+    async with serving(application) as service:
         await phone.call("offered", port_of(service), type=kind, offer=offer, expect=expected)
         await until(lambda: application.ended == ["bye"])
 
@@ -91,14 +92,14 @@ async def test_the_first_offer(phone: Sipp, name: str) -> None:
 async def test_a_changed_offer_and_back(phone: Sipp, name: str) -> None:
     kind, offer, expected, lines = OFFERS[name]
     application = Answering()
-    async with agent(application) as service:
+    async with serving(application) as service:
         await phone.call("reoffered", port_of(service), type=kind, offer=offer, expect=expected, lines=f"{lines or ''}")
         await until(lambda: application.ended == ["bye"])
 
 
 async def test_a_reinvite_without_a_description(phone: Sipp) -> None:
     application = Answering()
-    async with agent(application) as service:
+    async with serving(application) as service:
         await phone.call("delayed_reoffer", port_of(service))
         await until(lambda: application.ended == ["bye"])
 
@@ -116,6 +117,6 @@ REFUSED = {
 async def test_a_changed_offer_that_is_refused(phone: Sipp, name: str) -> None:
     kind, offer, status, expected = REFUSED[name]
     application = Answering()
-    async with agent(application) as service:
+    async with serving(application) as service:
         await phone.call("refused_reoffer", port_of(service), type=kind, offer=offer, status=status, expect=expected)
         await until(lambda: application.ended == ["bye"])

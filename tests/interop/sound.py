@@ -1,0 +1,38 @@
+"""What both sides say in these tests, and how to know it again after a softphone's own G.711 tables."""
+
+from __future__ import annotations
+
+import random
+
+from bridge.agent.patterns import counter
+from bridge.audio.g711 import Law, decode, encode
+
+SENTENCE_MS = 1730
+SENTENCE = counter(1, SENTENCE_MS * 8)
+_ZERO = bytes.maketrans(b"\x7e\x7f\xfe", b"\xff\xff\xff")
+"""The softphones' tables for µ-law differ by one step around zero: these words count as one."""
+
+SAYS_A_SENTENCE = f"vad: false\nanswer: {{items: [{{audio_ms: {SENTENCE_MS}}}]}}"
+SAYS_A_SENTENCE_LATER = f"vad: false\nanswer: {{first_byte_ms: 1200, items: [{{audio_ms: {SENTENCE_MS}}}]}}"
+"""A softphone needs its time after the answer before it plays what it hears."""
+GREETS = {"greeting": "Begin."}
+
+
+def words(seconds: float, seed: int = 5) -> bytes:
+    """µ-law bytes without repetition that every encoder gives back from their own linear values."""
+    return random.Random(seed).randbytes(round(seconds * 8000 / 160) * 160).replace(b"\x7f", b"\xff")
+
+
+def linear(ulaw: bytes) -> bytes:
+    """As 16-bit PCM, for a softphone to say."""
+    return decode(ulaw, Law.PCMU)
+
+
+def hears_the_sentence(pcm: bytes) -> bool:
+    """Whether the agent's sentence is in there: whole, in order, without a gap."""
+    return SENTENCE.translate(_ZERO) in encode(pcm, Law.PCMU).translate(_ZERO)
+
+
+def hears(pcm: bytes, ulaw: bytes) -> bool:
+    """Whether these bytes are in there, the tables' differences apart."""
+    return ulaw.translate(_ZERO) in encode(pcm, Law.PCMU).translate(_ZERO)

@@ -1,0 +1,169 @@
+"""linphone without a sound card: says a WAV file again and again, keeps what it hears, obeys at its terminal.
+
+What linphonec 5.1.65 wants (measured): the folder .local/share/linphone in its home, else it has no SIP port at all;
+a bind address for SIP and for RTP, else its description offers another interface; over TLS it may ask at its terminal
+for the password of a key and takes the next line for it.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+from typing import Self
+
+from . import wav
+from .processes import NotReady, Program, free_port, free_port_range, free_signalling_port
+
+_SETTINGS = """\
+[sip]
+sip_port={port}
+sip_tcp_port={port}
+sip_tls_port={tls_port}
+bind_address=127.0.0.1
+contact=sip:{user}@127.0.0.1
+guess_hostname=0
+use_ipv6=0
+use_info={info}
+use_rfc2833={rfc2833}
+media_encryption={encryption}
+media_encryption_mandatory={mandatory}
+verify_server_certs={verify}
+verify_server_cn={verify}
+root_ca={trust}
+default_proxy={proxy}
+[rtp]
+bind_address=127.0.0.1
+audio_rtp_port={media}-{media_last}
+[sound]
+echocancellation=0
+local_ring=
+[video]
+enabled=0
+capture=0
+display=0
+automatically_initiate=0
+automatically_accept=0
+"""
+
+_ACCOUNT = """\
+[proxy_0]
+reg_proxy=<sip:{registrar};transport={transport}>
+reg_identity=sip:{user}@{registrar}
+reg_expires=300
+reg_sendregister=1
+publish=0
+[auth_info_0]
+username={user}
+passwd={password}
+realm={realm}
+"""
+
+
+class Linphone(Program):
+    """One softphone. `async with await Linphone.start(...) as phone: await phone.dial("sip:600@127.0.0.1:5060")`."""
+
+    port: int
+    """SIP over UDP and TCP at 127.0.0.1."""
+    tls_port: int
+
+    @classmethod
+    async def start(
+        cls,
+        folder: Path,
+        *,
+        pcm: bytes = b"",
+        seconds: float = 10.0,
+        user: str = "linphone",
+        transport: str = "udp",
+        registrar: str = "",
+        password: str = "",
+        realm: str = "",
+        encryption: str = "none",
+        keys: str = "rtpevent",
+        trust: Path | None = None,
+        answer: bool = False,
+    ) -> Self:
+        """A phone that says `pcm` (16 bit, 8000 Hz, mono), then silence up to `seconds`, again and again.
+
+        `registrar` ("host:port") makes it register as `user`; `encryption` is none or srtp (then it insists on it);
+        `keys` is rtpevent or info; `trust` the authority of its TLS. NotReady with its log.
+        """
+        port, tls_port, media = free_signalling_port(), free_port(socket.SOCK_STREAM), free_port_range(8)
+        (folder / ".local/share/linphone").mkdir(parents=True)
+        settings = _SETTINGS.format(
+            port=port,
+            tls_port=tls_port if transport == "tls" else -1,
+            user=user,
+            info=int(keys == "info"),
+            rfc2833=int(keys != "info"),
+            encryption=encryption,
+            mandatory=int(encryption != "none"),
+            verify=int(trust is not None),
+            trust=trust or "",
+            proxy=0 if registrar else -1,
+            media=media,
+            media_last=media + 7,
+        )
+        if registrar:
+            settings += _ACCOUNT.format(
+                registrar=registrar, transport=transport, user=user, password=password, realm=realm
+            )
+        (folder / "settings").write_text(settings)
+        wav.write(folder / "say.wav", pcm, seconds)
+        command = [shutil.which("linphonec") or "linphonec", "-c", "settings", "-d", "6", "-l", "trace.log"]
+        home = dict(os.environ) | {"HOME": str(folder)}
+        phone = cls([*command, *(["-a"] if answer else [])], folder, environment=home, typing=True)
+        phone.port, phone.tls_port = port, tls_port
+        try:
+            await asyncio.to_thread(phone.wait_for_port, port)
+        except NotReady:
+            phone.stop()
+            raise
+        phone.type("soundcard use files")
+        phone.type(f"play {folder / 'say.wav'}")
+        phone.type(f"record {folder / 'heard.wav'}")
+        return phone
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError, TimeoutError):
+            self.type("quit")
+            await self.ended(3.0)
+        await asyncio.to_thread(self.stop)
+
+    async def registered(self, within: float = 10.0) -> None:
+        """Wait until its registrar has accepted it."""
+        await self.says(r"Registration on .* successful", within)
+
+    async def dial(self, uri: str, within: float = 10.0, *, call: int = 1) -> None:
+        """Call and wait until it is answered and sound flows. `call`: the how many-th call of this phone it is."""
+        self.type(f"call {uri}")
+        await self.says(rf"Media streams established with .* for call {call}\b", within)
+
+    async def refused(self, uri: str, within: float = 10.0) -> str:
+        """Call and wait until it is refused; status and phrase of the last answer."""
+        self.type(f"call {uri}")
+        await self.says(r"Call \d+ with .* (error|ended)", within)
+        return re.findall(r"SIP/2.0 ([3-6]\d\d [^\r\n]*)", (self.folder / "trace.log").read_text("utf-8", "replace"))[
+            -1
+        ]
+
+    async def press(self, digits: str) -> None:
+        """Send keys."""
+        for digit in digits:
+            self.type(digit)
+            await asyncio.sleep(0.5)
+
+    async def hang_up(self) -> None:
+        """End the call and wait until linphone has closed it."""
+        self.type("terminate")
+        await self.says(r"Call \d+ with .* ended", 5.0)
+
+    def heard(self) -> bytes:
+        """16-bit PCM of what it has played out so far."""
+        return wav.read(self.folder / "heard.wav")
