@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge.audio.g711 import Law
+from bridge.audio.g711 import Law, translation
 from bridge.call import Call
 from bridge.realtime import events as ev
 from bridge.realtime.session import SessionFailed
@@ -198,3 +198,22 @@ async def test_a_failed_response_for_lack_of_credit_is_no_silent_call() -> None:
     bench = await Bench().ready()
     bench.session.feed.put_nowait(ev.ResponseEnded("r", "failed", "insufficient_quota"))
     assert (await bench.record()).reason is EndReason.SESSION_FAILED
+
+
+async def test_a_caller_who_changes_his_law_is_translated_anew() -> None:
+    bench = Bench()
+    heard: list[bytes] = []
+    bench.session.append = heard.append
+    await bench.ready()
+    code = bytes(range(256))
+    bench.leg.on_audio(code)
+    bench.leg.law = Law.PCMA
+    bench.leg.on_law()
+    bench.leg.on_audio(code)
+    played: list[bytes] = []
+    bench.leg.play = lambda item_id, audio: bool(played.append(audio)) or True  # type: ignore[method-assign]
+    bench.session.feed.put_nowait(ev.AudioDelta("i", code))
+    bench.session.feed.put_nowait(ev.Lost(1000, ""))
+    await bench.record()
+    assert heard == [code, code.translate(translation(Law.PCMA, Law.PCMU))]
+    assert played == [code.translate(translation(Law.PCMU, Law.PCMA))]

@@ -109,9 +109,12 @@ class DialogLeg(RtpLeg):
         ours = self.describe(wanted)
 
         def answered(status: int, answer: SessionDescription | None) -> None:
-            if status < 300 and answer is not None:
-                self.wanted = wanted
-                if not self._accept(ours, answer):
+            if status < 300:
+                if answer is None:
+                    status = 488  # an offer without an answer: nothing was agreed on
+                elif self._accept(ours, answer):
+                    self.wanted = wanted
+                else:
                     return
             on_result(status)
 
