@@ -79,6 +79,8 @@ def fault_of(connection: Connection | None, local_address: str) -> Fault | None:
         address = ip_address(connection.host)
     except ValueError:
         return None
+    if "%" in connection.host:
+        return ADDRESS  # a zone means something on one machine only (RFC 4007 section 11.2)
     if address.is_unspecified:
         return None
     if (address.version == 6) != (connection.family == "IP6"):

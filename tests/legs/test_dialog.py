@@ -9,6 +9,7 @@ import pytest
 from bridge.audio.g711 import Law, silence
 from bridge.legs import dialog
 from bridge.media.srtp import Opener, Sealer
+from bridge.records import EndReason
 from bridge.sip.errors import SipError
 from bridge.sip.info import DTMF, DTMF_RELAY
 from bridge.sip.sdes import Crypto
@@ -76,6 +77,7 @@ class TestOfTheirs:
     async def test_another_payload_type_of_events(self) -> None:
         with Bench("0 101").connected() as bench:
             assert bench.reinvited(bench.offer("0 96")).media[0].formats == ("0", "96")
+            assert bench.reinvited(None).media[0].formats == ("0", "8", "96")
             bench.phone.received()
             bench.leg.send_digits("1")
             bench.tick(1)
@@ -264,6 +266,14 @@ class TestKeys:
             ]
             await asyncio.sleep(0.02)
             assert bench.leg._sending is None
+
+    async def test_what_waits_is_not_sent_after_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dialog, "INFO_GAP_S", 0.005)
+        with Bench("0").connected() as bench:
+            bench.leg.send_digits("12")
+            bench.leg.close(EndReason.CALLER_HUNG_UP)
+            await asyncio.sleep(0.02)
+            assert len(bench.invitation.infos) == 1
 
     async def test_what_is_no_key_is_refused_whole(self) -> None:
         with Bench("0").connected() as bench:

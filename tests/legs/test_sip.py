@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from bridge.legs.leg import LegRefused
 from bridge.media.ports import NoPort
 from bridge.records import EndReason
+from bridge.sip.errors import SipError
 from bridge.sip.info import DTMF_RELAY
 from bridge.sip.sdes import Crypto, Policy
+from bridge.sip.sdp import SessionDescription
 from tests.legs.wooden import Bench, description
 from tests.media.phone import until
 
@@ -115,6 +119,32 @@ class TestRefusal:
             with pytest.raises(LegRefused) as refused:
                 bench.leg.prepare()
             assert (refused.value.status, refused.value.word) == (503, "no_rtp_port")
+
+
+@settings(max_examples=200)
+@given(
+    st.sampled_from(["IP4", "IP6"]),
+    st.text("0123456789abcdef:.%", min_size=1, max_size=20) | st.text(min_size=1, max_size=9),
+    st.sampled_from(["127.0.0.1", "::1"]),
+)
+@example("IP6", "::%\udcff", "::1")
+@example("IP6", "fe80::1%\udcff", "::1")
+@example("IP4", "0.0.0.0", "127.0.0.1")
+async def test_any_address_is_answered_or_refused(family: str, host: str, local: str) -> None:
+    line = f"c=IN {family} {host}\r\n".encode("utf-8", "surrogateescape")
+    head = b"v=0\r\no=- 1 1 IN IP4 h\r\ns=-\r\n"
+    try:
+        offer = SessionDescription.parse(head + line + b"t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n")
+    except SipError:
+        return
+    with Bench(offer=offer) as bench:
+        bench.invitation.local_address, bench.invitation.source = local, (local, 5060)
+        try:
+            bench.leg.prepare()
+        except LegRefused as refused:
+            assert refused.status == 488
+            return
+        bench.leg.answer()  # and no packet: the address is anybody's
 
 
 class TestPlace:

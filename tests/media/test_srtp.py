@@ -147,6 +147,7 @@ class TestStream:
         with line:
             sealed = theirs.seal(packet(1))
             line.phone.send_raw(sealed)
+            await until(lambda: line.audio == [frame(1)])
             line.tick(2)
             assert [ours.open(datagram).sequence for datagram in datagrams(line)] == [0xFFFF, 0, 1]
             line.stream.follow(replace(line.stream.terms, direction="sendonly"))

@@ -232,6 +232,8 @@ def test_any_offer_gets_an_answer_or_488(formats: list[str], attribute: str) -> 
         ("IN IP6 127.0.0.1", "2001:db8::1", "301"),
         ("IN IP4 2001:db8::1", "2001:db8::2", "301"),
         ("IN IP6 ff02::1", "2001:db8::2", "301"),
+        ("IN IP6 fe80::1%eth0", "2001:db8::2", "301"),
+        ("IN IP6 ::%eth0", "2001:db8::2", "301"),
         ("IN IP6 ::ffff:192.0.2.9", "2001:db8::2", "301"),
     ],
 )
