@@ -17,18 +17,16 @@ NOT_YET = {
     "registered_with_digest": "registration",
     "a_wrong_password": "registration",
     "the_agent_presses_keys": "send_digits",
-    "through_the_proxy_until_the_caller_hangs_up[t": "TCP",
-    "through_the_proxy_until_the_caller_hangs_up[udp-tls]": "TLS",
+    "hangs_up[t": "TCP",
+    "hangs_up[udp-tls]": "TLS",
+    "goes_out_through_the_proxy": "outgoing calls",
     "sipvicious": "silence",
-    "cannot_register": "405",
     "[baresip-t": "TCP",
     "[linphone-t": "TCP",
     "registered_at_the_service": "registrar",
-    "srtp_is_refused": "SRTP",
     "sipp_over_tls": "TLS",
     "test_transfer": "transfer",
     "test_session_timers": "timers",
-    "keys_as_sip_info": "INFO",
 }
 """What the service cannot do today, by a part of a test's name."""
 

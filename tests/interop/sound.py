@@ -1,10 +1,12 @@
-"""What both sides say in these tests, and how to know it again after a softphone's own G.711 tables."""
+"""What both sides say and press in these tests, and how to know it again after a softphone's own G.711 tables."""
 
 from __future__ import annotations
 
 import random
+import re
 
 from bridge.agent.patterns import counter
+from bridge.agent.server import AgentSession
 from bridge.audio.g711 import Law, decode, encode
 
 SENTENCE_MS = 1730
@@ -36,3 +38,10 @@ def hears_the_sentence(pcm: bytes) -> bool:
 def hears(pcm: bytes, ulaw: bytes) -> bool:
     """Whether these bytes are in there, the tables' differences apart."""
     return ulaw.translate(_ZERO) in encode(pcm, Law.PCMU).translate(_ZERO)
+
+
+def keys_told(session: AgentSession) -> str:
+    """The keys that the agent was told of, in order. (A phone's slow fingers may make several messages of them.)"""
+    items = [event["item"] for _, event in session.received if event["type"] == "conversation.item.create"]
+    told = " ".join(re.findall(r"pressed (.*?) on", " / ".join(item["content"][0]["text"] for item in items)))
+    return re.sub(r"[^0-9*#A-D]", "", told)
