@@ -10,28 +10,34 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from bridge.audio.g711 import translation
+from bridge.call_tools import CallTools
 from bridge.digits import DigitCollector
-from bridge.legs.leg import Leg
+from bridge.legs.leg import Leg, LegRefused, Party
+from bridge.legs.outgoing import OutgoingLeg
+from bridge.legs.rtp import nothing
 from bridge.profile import Profile
 from bridge.realtime import events as ev
 from bridge.realtime.conversation import DELETED
 from bridge.realtime.faults import ADVICE, CLOSE_ADVICE, FATAL_CODES
 from bridge.realtime.session import SessionFailed
-from bridge.realtime.tools import HANG_UP
 from bridge.records import CallRecord, Counts, EndReason, Origin
+from bridge.transfer.joining import Joined
+from bridge.transfer.taken_over import TakenOver
+
+if TYPE_CHECKING:
+    from bridge.sip.transfer import Referred
+    from bridge.sip.uri import Uri
 
 log = structlog.get_logger("sipbridge.call")
 
 RETRY_AFTER_S = 5
-FAREWELL_S = 0.3
-"""Silence between the last word and the BYE: the far end still plays what its jitter buffer holds."""
 KNOWN_ERRORS = 32
 """Error codes of one call that are counted apart."""
 LOGGED_ERRORS = 20
@@ -48,6 +54,14 @@ _LEG_REASONS = {
 }
 
 
+Dial = Callable[..., OutgoingLeg]
+"""Places another call: whom, how many seconds it may ring, further headers. Raises LegRefused or SipError."""
+
+
+def _cannot_dial(target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]] = ()) -> OutgoingLeg:
+    raise LegRefused(503, "no_way_out", "this call has no trunk to call by")
+
+
 class Call:
     """One call from the INVITE to its record."""
 
@@ -60,14 +74,23 @@ class Call:
         session_timeout_s: float,
         limit_s: float,
         transcripts: bool = False,
+        early_media: bool = False,
+        dial: Dial = _cannot_dial,
         watch: Callable[[Call, ev.Event], None] = lambda call, event: None,
         on_turn: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        self.leg = leg
+        self.leg: Party = leg
+        """The caller; after a transfer that the caller's PBX asked for, somebody else."""
+        self.former: list[Party] = []
+        """Legs that were the caller's before, and the second one of a joined call: their counts are the call's too."""
         self.profile = profile
         self.counts = Counts()
         self.answered_at: float | None = None
         self.origin = origin or Origin()
+        self.dial = dial
+        """Places another call on the trunk of this one."""
+        self._early_media = early_media
+        self._caller: Leg = leg  # who rings
         self._session_timeout_s = session_timeout_s
         self._limit_s = limit_s
         self._transcripts = transcripts
@@ -76,39 +99,55 @@ class Call:
         self._began_at = time.monotonic()
         self._end: asyncio.Future[tuple[EndReason, str]] = asyncio.get_running_loop().create_future()
         self._limit: asyncio.TimerHandle | None = None
-        self._hanging_up: asyncio.TimerHandle | None = None
         self._down: bytes | None = None
-        self._wants_to_hang_up = False
+        self._joined: Joined | None = None
+        self._referred: TakenOver | None = None
         self._speech_ended_at: float | None = None
         self._digits = DigitCollector(on_first=self._interrupt_by_key, on_digits=self._say_digits)
         self._session_law = profile.law_for(leg.law)
         self.session = profile.session(self._session_law, self._on_event, self.origin.variables())
+        self._tools = CallTools(self)
         leg.on_connected = self._on_connected
-        leg.on_law = self._join
+        self._attend(leg)
+
+    def _attend(self, leg: Party) -> None:
+        leg.on_law = self.listen
         leg.on_digit = self._on_digit
-        leg.on_drained = self._hang_up_when_heard
+        leg.on_drained = self._tools.heard
         leg.on_ended = self._on_leg_ended
+        leg.on_referred = self._on_referred
 
     async def run(self) -> CallRecord:
         """The whole call. Returns its record; both sides are closed by then."""
         reader: asyncio.Task[None] | None = None
         try:
-            self.leg.ring()
+            self._ring()
             if await self._open_session():
                 self._answer()
                 reader = asyncio.create_task(self.session.run())
                 # Its last event ends the call; if a fault of ours ended it without one, so does this.
-                reader.add_done_callback(lambda task: self.end(EndReason.INTERNAL_ERROR))
+                reader.add_done_callback(lambda task: self._on_reader_done())
                 await self._end
         finally:
             self.end(EndReason.INTERNAL_ERROR)  # no effect when a reason is already there
             await self._close(reader)
         return self._record()
 
+    @property
+    def is_talking(self) -> bool:
+        """Whether caller and agent are connected."""
+        return self.answered_at is not None and self._joined is None and not self._end.done()
+
     def end(self, reason: EndReason, detail: str = "") -> None:
         """End the call; the first reason counts."""
         if not self._end.done():
             self._end.set_result((reason, detail))
+
+    def _ring(self) -> None:
+        if self._early_media:
+            self._caller.progress()
+        else:
+            self._caller.ring()
 
     async def _open_session(self) -> bool:
         opening = asyncio.create_task(self.session.open(self._session_timeout_s))
@@ -132,20 +171,23 @@ class Call:
             "session.failed", agent=self.profile.name, reason=failure.reason, detail=failure.detail, advice=advice
         )
         self.end(EndReason.SESSION_FAILED, failure.reason)
-        self.leg.refuse(503, [("Retry-After", str(RETRY_AFTER_S))])
+        self._caller.refuse(503, [("Retry-After", str(RETRY_AFTER_S))])
 
     def _answer(self) -> None:
         self._limit = asyncio.get_running_loop().call_later(self._limit_s, self.end, EndReason.TIME_LIMIT)
         self.answered_at = time.monotonic()
-        self.leg.answer()
+        self._caller.answer()
 
     def _on_connected(self) -> None:
         """Audio flows from here."""
-        self._join()
+        self.listen()
         self.session.greet()
 
-    def _join(self) -> None:
-        """Audio is untouched where both sides speak one law, and goes through a table of 256 bytes otherwise."""
+    def listen(self) -> None:
+        """The session hears the caller from here.
+
+        Audio is untouched where both sides speak one law, and goes through a table of 256 bytes otherwise.
+        """
         self._down = translation(self._session_law, self.leg.law)
         up = translation(self.leg.law, self._session_law)
         if up is None:
@@ -155,10 +197,13 @@ class Call:
 
     async def _close(self, reader: asyncio.Task[None] | None) -> None:
         self._digits.close()
-        for timer in (self._limit, self._hanging_up):
-            if timer is not None:
-                timer.cancel()
-        self.leg.close(self._end.result()[0])
+        self._tools.close()
+        if self._limit is not None:
+            self._limit.cancel()
+        if self._referred is not None:
+            self._referred.close()
+        for leg in (self.leg, *self.former):
+            leg.close(self._end.result()[0])
         await self.session.close()
         if reader is not None:
             await reader
@@ -183,7 +228,7 @@ class Call:
                 who = "caller" if isinstance(event, ev.CallerSaid) else "agent"
                 log.info("transcript", who=who, item=item_id, text=text)
             case ev.ToolCall():
-                self._on_tool_call(event)
+                self._tools.use(event)
             case ev.SessionError():
                 self._on_session_error(event)
             case ev.Lost():
@@ -201,7 +246,7 @@ class Call:
         """The barge-in: silence, then the truth about what was heard, in this very loop turn."""
         heard = self.leg.flush()
         cuts = self.session.interrupted(heard, by_server=by_server)
-        self._stay()
+        self._tools.interrupted()
         if not cuts:
             return
         self.counts.barge_ins += 1
@@ -222,7 +267,7 @@ class Call:
             if ended.detail in FATAL_CODES:
                 self.end(EndReason.SESSION_FAILED, ended.detail)
         self.leg.end_all()  # a server that forgets to end an item must not hold up the next
-        self._hang_up_when_heard()
+        self._tools.heard()
 
     def _on_session_error(self, error: ev.SessionError) -> None:
         errors = self.counts.session_errors
@@ -235,35 +280,56 @@ class Call:
         if error.fatal:
             self.end(EndReason.SESSION_FAILED, error.code)
 
+    def _on_reader_done(self) -> None:
+        if self._joined is None:
+            self.end(EndReason.INTERNAL_ERROR)
+
     def _on_lost(self, lost: ev.Lost) -> None:
+        if self._joined is not None:
+            return  # the caller talks to somebody else by now
         if not self._end.done():
             log.warning("session.lost", code=lost.code, reason=lost.reason, advice=CLOSE_ADVICE.get(lost.code))
         self.end(EndReason.SESSION_LOST, f"{lost.code} {lost.reason}".strip())
 
-    # Tools
+    # Somebody else
 
-    def _on_tool_call(self, tool: ev.ToolCall) -> None:
-        if tool.name != HANG_UP:
-            log.warning("tool.unknown", tool=tool.name)
-            self.session.tool_result(tool.call_id, {"error": f"there is no tool {tool.name}"})
-            return
-        self.session.tool_result(tool.call_id, {"status": "the call ends when the caller has heard you"}, respond=False)
-        self._wants_to_hang_up = True
-        self._hang_up_when_heard()
+    def join(self, other: OutgoingLeg) -> None:
+        """The caller talks to somebody else from here; the session is no longer needed."""
+        self.former.append(other)
+        self._joined = Joined(self.leg, other)
+        self.leg.on_ended = other.on_ended = self._on_joined_ended
+        self._digits.close()
+        self._closing = asyncio.create_task(self.session.close())
 
-    def _hang_up_when_heard(self) -> None:
-        """Hang up once the farewell has really left (quirk H1)."""
-        ready = self._wants_to_hang_up and self.leg.drained and not self.session.protocol.response_active
-        if ready and self._hanging_up is None:
-            loop = asyncio.get_running_loop()
-            self._hanging_up = loop.call_later(FAREWELL_S, self.end, EndReason.AGENT_HUNG_UP)
+    def adopt(self, leg: Party) -> None:
+        """Somebody else takes the caller's place; the agent goes on where it was."""
+        self._interrupt(by_server=False)
+        former, self.leg = self.leg, leg
+        former.on_audio = former.on_digit = former.on_ended = former.on_drained = nothing
+        self.former.append(former)
+        self._attend(leg)
+        self.listen()
 
-    def _stay(self) -> None:
-        """The caller spoke into the farewell: the call goes on."""
-        self._wants_to_hang_up = False
-        if self._hanging_up is not None:
-            self._hanging_up.cancel()
-            self._hanging_up = None
+    def note_transfer(self, outcome: str) -> None:
+        """Count a transfer that ended, or was never allowed to begin."""
+        self.counts.transfers[outcome] = self.counts.transfers.get(outcome, 0) + 1
+
+    def _on_referred(self, referred: Referred) -> bool:
+        """The caller's side wants us to call somebody else in its place."""
+        if self._joined is not None or self._referred is not None:
+            return False
+        if not self.profile.targets.allows(referred.referral.target, self.leg.base):
+            self.note_transfer("not_allowed")
+            return False
+        self._referred = TakenOver(self, referred, self._on_taken_over)
+        return True
+
+    def _on_taken_over(self, word: str) -> None:
+        self._referred = None
+        self.note_transfer(word)
+
+    def _on_joined_ended(self, word: str, detail: str) -> None:
+        self.end(EndReason.TRANSFERRED if word == "bye" else _LEG_REASONS.get(word, EndReason.SIGNALLING_LOST), detail)
 
     # What the caller does
 
@@ -278,7 +344,11 @@ class Call:
         self.session.user_text(f"The caller pressed {' '.join(digits)} on the keypad.")
 
     def _on_leg_ended(self, word: str, detail: str) -> None:
-        self.end(_LEG_REASONS.get(word, EndReason.SIGNALLING_LOST), detail)
+        reason = _LEG_REASONS.get(word, EndReason.SIGNALLING_LOST)
+        if word == "bye" and self._tools.is_handed_over:
+            reason = EndReason.TRANSFERRED
+            self.note_transfer("transferred")
+        self.end(reason, detail or ("" if word in _LEG_REASONS else word))
 
     # The end
 

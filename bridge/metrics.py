@@ -26,6 +26,11 @@ class Gauges(Protocol):
     def calls_limit(self) -> int: ...
     def is_draining(self) -> bool: ...
     def rtp_ports_free(self) -> int: ...
+    def sip_connections(self) -> int: ...
+    def registrations(self) -> list[tuple[str, bool]]:
+        """(name, whether it stands) of each registration."""
+        ...
+
     def pacer_lateness(self) -> tuple[list[tuple[float, int]], float]:
         """Cumulative (upper bound in s, rounds) and the sum in s."""
         ...
@@ -59,6 +64,7 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "deleted_items": ("", "Items deleted because none of their audio had come"),
     "late_deltas": ("", "Audio deltas that came after their item was interrupted"),
     "digits": ("", "Keys pressed by callers"),
+    "transfers": ("outcome", "Transfers, by what came of them"),
     "responses": ("status", "Responses of the model, by how they ended"),
     "session_events": ("", "Events received from sessions"),
     "session_malformed": ("", "Frames and events from sessions that made no sense"),
@@ -81,7 +87,9 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "sip_keepalives": ("", "Empty datagrams on the SIP port"),
     "sip_responses_sent": ("status", "SIP responses sent"),
     "sip_retransmissions": ("direction", "SIP messages repeated"),
-    "sip_dropped": ("reason", "Datagrams on the SIP port that were dropped, by the reason"),
+    "sip_dropped": ("reason", "SIP messages that were dropped, by the reason"),
+    "sip_connections": ("how", "TCP and TLS connections: accepted, opened, or refused for their number"),
+    "sip_connections_closed": ("reason", "TCP and TLS connections that ended, by the reason"),
 }
 
 
@@ -115,6 +123,13 @@ class Collector:
         yield GaugeMetricFamily("sipbridge_calls_limit", "Calls taken at most", gauges.calls_limit())
         yield GaugeMetricFamily("sipbridge_draining", "1 while no new calls are taken", int(gauges.is_draining()))
         yield GaugeMetricFamily("sipbridge_rtp_ports_free", "RTP ports left in the pool", gauges.rtp_ports_free())
+        yield GaugeMetricFamily("sipbridge_sip_connections_open", "TCP and TLS connections", gauges.sip_connections())
+        registered = GaugeMetricFamily(
+            "sipbridge_registered", "1 while the registrar knows us", labels=["registration"]
+        )
+        for name, stands in gauges.registrations():
+            registered.add_metric([name], int(stands))
+        yield registered
         buckets, total = gauges.pacer_lateness()
         shown = [("+Inf" if bound == float("inf") else f"{bound:g}", count) for bound, count in buckets]
         family = HistogramMetricFamily("sipbridge_pacer_lateness_seconds", "How late rounds of the pacer began")

@@ -15,6 +15,7 @@ from bridge.realtime.openai import OpenAIProtocol
 from bridge.realtime.options import Json, SessionOptions
 from bridge.realtime.session import Session
 from bridge.realtime.tools import definition
+from bridge.transfer.targets import Targets
 
 _FORMATS = {Law.PCMU: "audio/pcmu", Law.PCMA: "audio/pcma"}
 _LAWS = {"pcmu": Law.PCMU, "pcma": Law.PCMA}
@@ -44,13 +45,16 @@ class Profile:
         hide(key)
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._tls = ssl.create_default_context() if self.url.startswith("wss:") else None
+        self.transfer = agent.transfer
+        self.targets = Targets(agent.transfer.targets)
+        """Whom callers may be transferred to."""
         self._tools = tuple(tool for tool in map(self._defined, agent.tools) if tool is not None)
         self._instructions = Template.parse(agent.instructions) if agent.instructions else None
         self._greeting = Template.parse(agent.greeting) if agent.greeting else None
 
     @property
     def missing_tools(self) -> list[str]:
-        """Configured tools that this version does not have; they are not offered to the model."""
+        """Configured tools that cannot be offered to the model: `transfer` with nobody to transfer to."""
         return [str(tool) for tool in self._agent.tools if self._defined(tool) is None]
 
     @property
@@ -95,9 +99,7 @@ class Profile:
 
     def _defined(self, tool: str | Json) -> Json | None:
         """A tool as the model sees it; None when there is none, or nobody to transfer to."""
-        if tool == "transfer" and not self._agent.transfer.targets:
-            return None
-        return definition(tool)
+        return definition(tool, self.targets.names)
 
     def _options(self, law: Law, variables: Mapping[str, str]) -> SessionOptions:
         agent = self._agent

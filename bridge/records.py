@@ -18,6 +18,7 @@ class EndReason(Enum):
     CALLER_HUNG_UP = "caller_hung_up"
     CALLER_CANCELLED = "caller_cancelled"
     AGENT_HUNG_UP = "agent_hung_up"
+    TRANSFERRED = "transferred"
     TIME_LIMIT = "time_limit"
     SHUTDOWN = "shutdown"
     RTP_TIMEOUT = "rtp_timeout"
@@ -48,6 +49,7 @@ class Refusal(Enum):
     TOO_FAST_TRUNK = ("too_many_per_second_of_trunk", 503, 1)
     TOO_FAST_SOURCE = ("too_many_per_second_of_source", 503, 1)
     NO_ROUTE = ("no_route", 404, None)
+    NOT_YOURS = ("replaces_not_allowed", 403, None)
 
     def __init__(self, word: str, status: int, retry_after: int | None) -> None:
         self.word = word
@@ -77,6 +79,7 @@ class Counts:
     session_unknown: int = 0
     session_errors: dict[str, int] = field(default_factory=dict)
     responses: dict[str, int] = field(default_factory=dict)
+    transfers: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

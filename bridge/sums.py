@@ -63,6 +63,13 @@ class Sums:
         totals.add("sip_retransmissions", sip.retransmissions_received, "received")
         totals.add("sip_retransmissions", sip.retransmissions_sent, "sent")
         totals.add_all("sip_dropped", sip.dropped)
+        for stream in self._app.user_agent.listeners.streams:
+            opened = stream.stats
+            totals.add("sip_connections", opened.accepted, "accepted")
+            totals.add("sip_connections", opened.opened, "opened")
+            totals.add("sip_connections", opened.refused, "refused")
+            totals.add("sip_keepalives", opened.keepalives)
+            totals.add_all("sip_connections_closed", opened.closed)
         totals.add("pacer_skipped_slots", pacer.skipped_slots)
         totals.add("pacer_faults", pacer.faults)
 
@@ -77,6 +84,14 @@ class Sums:
     def is_draining(self) -> bool:
         """Whether SIGTERM came."""
         return self._app.admission.draining
+
+    def sip_connections(self) -> int:
+        """TCP and TLS connections that stand."""
+        return sum(stream.connections for stream in self._app.user_agent.listeners.streams)
+
+    def registrations(self) -> list[tuple[str, bool]]:
+        """Name of each registration of ours, and whether the registrar knows us."""
+        return [(name, item.registered) for name, item in self._app.trunks.registrations.items()]
 
     def rtp_ports_free(self) -> int:
         """Even ports nobody holds."""
@@ -93,8 +108,10 @@ def _add_call(totals: Totals, call: Call) -> None:
         totals.add(name, getattr(counts, field))
     totals.add_all("responses", counts.responses)
     totals.add_all("session_errors", counts.session_errors)
-    stats = call.leg.stats
-    for name, field in _MEDIA_FIELDS.items():
-        totals.add(name, getattr(stats, field))
-    totals.add("rtp_concealed_seconds", stats.concealed_ms / 1000)
-    totals.add_all("rtp_dropped", stats.dropped)
+    totals.add_all("transfers", counts.transfers)
+    for leg in (call.leg, *call.former):
+        stats = leg.stats
+        for name, field in _MEDIA_FIELDS.items():
+            totals.add(name, getattr(stats, field))
+        totals.add("rtp_concealed_seconds", stats.concealed_ms / 1000)
+        totals.add_all("rtp_dropped", stats.dropped)

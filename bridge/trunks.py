@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -15,6 +15,7 @@ from bridge.sip.binding import Binding
 from bridge.sip.core import Core
 from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.registration import Registration, RegistrationState
+from bridge.sip.ua import UserAgent
 from bridge.sip.uri import Uri
 
 log = structlog.get_logger("sipbridge.trunks")
@@ -36,7 +37,14 @@ class Way:
 class Trunks:
     """Every trunk of the configuration."""
 
-    def __init__(self, config: Config, core: Core) -> None:
+    def __init__(
+        self,
+        config: Config,
+        user_agent: UserAgent,
+        *,
+        on_servers: Callable[[str, Iterable[str]], None] = lambda trunk, hosts: None,
+    ) -> None:
+        """`on_servers` gets a trunk's name and the addresses where it is registered now."""
         self.registrations: dict[str, Registration] = {}
         """By name: `trunk/user`, with `@server` behind it where a user registers at several."""
         self._trunks = config.trunks
@@ -44,7 +52,9 @@ class Trunks:
         self._authenticators = {name: _authenticator(trunk) for name, trunk in config.trunks.items()}
         for name, trunk in config.trunks.items():
             for register in trunk.register_:
-                self._add(name, register, core)
+                self._add(name, register, user_agent.core)
+        self._on_servers = on_servers
+        user_agent.connection_users.append(self)
 
     def _add(self, name: str, register: Register, core: Core) -> None:
         registration = Registration(core, binding_of(register), SystemRandom())
@@ -55,6 +65,7 @@ class Trunks:
         def changed(state: RegistrationState, detail: str) -> None:
             tell = log.warning if state in _WARNED else log.info
             tell(f"registration.{state.value}", registration=label, detail=detail)
+            self._on_servers(name, [item.peer[0] for item in self._of[name] if item.registered and item.peer])
 
         registration.on_change = changed
         self.registrations[label] = registration
@@ -80,6 +91,16 @@ class Trunks:
             registration.close(done, UNREGISTER_S)
         if left > 0:
             await asyncio.wait({asyncio.create_task(gone.wait())}, timeout=UNREGISTER_S + 1)
+
+    def uses(self, peer: tuple[str, int]) -> bool:
+        """Whether a registration lives on the connection to `peer`."""
+        return any(item.registered and item.peer == peer for item in self.registrations.values())
+
+    def lost(self, peer: tuple[str, int]) -> None:
+        """A connection has gone: who is registered over it cannot be called before the next REGISTER."""
+        for item in self.registrations.values():
+            if item.registered and item.peer == peer:
+                item.refresh()
 
     @property
     def unreachable(self) -> bool:

@@ -17,7 +17,8 @@ MAY_KNOW = {
     "realtime": {"audio"},
     "agent": {"audio"},
     "legs": {"audio", "config", "media", "records", "sip"},
-    "call": {"audio", "config", "digits", "legs", "profile", "realtime", "records"},
+    "transfer": {"audio", "config", "legs", "records", "sip"},
+    "call": {"audio", "call_tools", "config", "digits", "legs", "profile", "realtime", "records", "transfer"},
     "web": {"config", "metrics", "records"},
 }
 

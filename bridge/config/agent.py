@@ -60,8 +60,10 @@ class Transfer(Section):
     targets: dict[str, TransferTarget] = Field(default={})
     """Name → a URI, or a number, or a pattern for numbers. Nobody is transferred to anything else; without targets the
     tool `transfer` is not offered."""
-    method: Literal["auto", "refer", "bridge"] = "auto"
-    """`refer` asks the caller's PBX to do it, `bridge` makes a second call; `auto`: REFER, and if refused the other."""
+    method: Literal["auto", "refer", "attended", "bridge"] = "auto"
+    """`refer` asks the caller's PBX to do it, `bridge` makes a second call; `auto`: REFER, and if refused the other.
+
+    `attended` calls the target first, and then asks the PBX to join the two (REFER with Replaces)."""
     timeout_s: float = Field(default=30, gt=0, le=180)
 
 

@@ -11,8 +11,11 @@ from bridge.media.terms import Direction
 from bridge.records import EndReason
 from bridge.sip import info
 from bridge.sip.errors import SipError
+from bridge.sip.replaces import Replaces
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.session import Session
+from bridge.sip.transfer import Referred
+from bridge.sip.uri import Uri
 
 INFO_GAP_S = 0.25
 """Between two keys by INFO, in seconds: a gateway plays each of them, and needs a pause to tell them apart."""
@@ -31,17 +34,20 @@ _CAUSES = {
 class DialogLeg(RtpLeg):
     """What incoming and outgoing calls share once they are calls. Call `attend` with the session of the call."""
 
-    _session: Session
+    session: Session
+    """The SIP side of the call."""
+    on_referred: Callable[[Referred], bool] = staticmethod(lambda referred: False)
 
     def attend(self, session: Session) -> None:
         """Listen to what the dialog says."""
-        self._session = session
+        self.session = session
         self._offer: SessionDescription | None = None  # while an offer of ours waits for its answer
         self._unsent: deque[str] = deque()
         self._sending: asyncio.TimerHandle | None = None  # while keys wait
         session.on_offer = self._on_offer
         session.on_answer = self._on_answer
         session.on_info = self._on_info
+        session.on_refer = lambda referred: self.on_referred(referred)
         session.on_ended = lambda word: self.on_ended(word, "")
 
     def hold(self, on_result: Callable[[int], None] = nothing) -> None:
@@ -69,16 +75,26 @@ class DialogLeg(RtpLeg):
         if self._sending is None:
             self._send_digit()
 
+    def refer(self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None) -> None:
+        """Ask the other side to call `target`; see `sip.session.Session.refer`."""
+        self.session.refer(target, on_progress, replaces)
+
+    @property
+    def base(self) -> Uri:
+        """Where a bare number on this side belongs: the next hop of the dialog."""
+        return self.session.dialog.hop
+
     def close(self, reason: EndReason) -> None:
         """BYE, or whatever else ends the dialog in its state, saying why; the port goes back. Idempotent."""
         self.on_ended = nothing
         cause = _CAUSES.get(reason, 200)
-        session = self._session
+        session = self.session
         session.hang_up([("Reason", f'SIP;cause={cause};text="{reason.value}"')])
         # Its transactions live on for 32 s (64*T1); they must not keep the call's media and session alive with them.
         session.on_answer = session.on_ended = nothing
         session.on_offer = lambda offer: 481
         session.on_info = lambda content_type, body: 481
+        session.on_refer = lambda referred: False
         if self._sending is not None:
             self._sending.cancel()
         self.release()
@@ -118,7 +134,7 @@ class DialogLeg(RtpLeg):
                     return
             on_result(status)
 
-        self._session.reinvite(bytes(ours), answered)
+        self.session.reinvite(bytes(ours), answered)
 
     def _on_info(self, content_type: str, body: bytes) -> int:
         try:
@@ -132,5 +148,5 @@ class DialogLeg(RtpLeg):
     def _send_digit(self) -> None:
         self._sending = None
         if self._unsent:
-            self._session.info(*info.body(self._unsent.popleft()))
+            self.session.info(*info.body(self._unsent.popleft()))
             self._sending = asyncio.get_running_loop().call_later(INFO_GAP_S, self._send_digit)

@@ -9,6 +9,9 @@ from bridge.audio.g711 import Law
 from bridge.media.playout import Heard
 from bridge.media.stats import MediaStats
 from bridge.records import EndReason
+from bridge.sip.replaces import Replaces
+from bridge.sip.transfer import Referred
+from bridge.sip.uri import Uri
 
 
 class LegRefused(Exception):
@@ -21,25 +24,75 @@ class LegRefused(Exception):
         self.headers = headers
 
 
-class Leg(Protocol):
-    """One caller, prepared. The callbacks are set by the call; none comes after `on_ended`."""
+class Party(Protocol):
+    """One side of a call that talks. The callbacks are set by the call; none comes after `on_ended`."""
 
     call_id: str
-    caller: str
-    dialled: str
     law: Law
-    """The law the caller speaks; with a delayed offer a guess until `on_connected`."""
+    """The law the party speaks; with a delayed offer a guess until `on_connected`."""
     on_connected: Callable[[], None]
     """Audio flows from here, and `law` is final: with the answer, or with the ACK of a delayed offer."""
     on_law: Callable[[], None]
     """`law` has changed in the call: from here audio goes both ways in the new one; what was queued is translated."""
     on_audio: Callable[[bytes], None]
-    """G.711 bytes in the caller's law, in order, without holes in time."""
+    """G.711 bytes in the party's law, in order, without holes in time."""
     on_digit: Callable[[str], None]
     on_drained: Callable[[], None]
     """The last byte that was queued has left."""
     on_ended: Callable[[str, str], None]
-    """(word, detail): the caller's side is over."""
+    """(word, detail): this side is over."""
+    on_referred: Callable[[Referred], bool]
+    """The party wants us to call somebody else in its place; true when that will be tried."""
+
+    def close(self, reason: EndReason) -> None:
+        """End the dialog in whatever way its state asks for, saying why, and free the port. Idempotent."""
+
+    def play(self, item_id: str, audio: bytes) -> bool:
+        """Queue an item's audio (the party's law). False: refused, the queue is full or the item was flushed."""
+
+    def end_item(self, item_id: str) -> None:
+        """No more audio of the item comes."""
+
+    def end_all(self) -> None:
+        """No more audio comes of anything that is queued."""
+
+    def flush(self) -> tuple[Heard, ...]:
+        """Fall silent now; the answer says what was sent of each item that was cut."""
+
+    def hold(self, on_result: Callable[[int], None] = ...) -> None:
+        """Let nothing of the party in until `resume`; `on_result` gets the final status, 200 when it is so."""
+
+    def resume(self, on_result: Callable[[int], None] = ...) -> None:
+        """Both directions again."""
+
+    def send_digits(self, digits: str) -> None:
+        """Press keys. ValueError for what is no key."""
+
+    def refer(self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None) -> None:
+        """Ask the other side to call `target`; see `sip.session.Session.refer`."""
+
+    @property
+    def base(self) -> Uri:
+        """Where a bare number on this side belongs: the PBX at its end."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits to be played."""
+
+    @property
+    def queued_ms(self) -> int:
+        """Audio that waits to be played, in ms."""
+
+    @property
+    def stats(self) -> MediaStats:
+        """The counts of its media so far."""
+
+    def summary(self) -> dict[str, int]:
+        """The counts that are worth a place in the log line of the call's end."""
+
+
+class Leg(Party, Protocol):
+    """One caller, prepared."""
 
     def ring(self) -> None:
         """Tell the caller that it rings."""
@@ -52,38 +105,3 @@ class Leg(Protocol):
 
     def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Refuse the call."""
-
-    def close(self, reason: EndReason) -> None:
-        """End the dialog in whatever way its state asks for, saying why, and free the port. Idempotent."""
-
-    def play(self, item_id: str, audio: bytes) -> bool:
-        """Queue an item's audio (caller's law). False: refused, the queue is full or the item was flushed."""
-
-    def end_item(self, item_id: str) -> None:
-        """No more audio of the item comes."""
-
-    def end_all(self) -> None:
-        """No more audio comes of anything that is queued."""
-
-    def flush(self) -> tuple[Heard, ...]:
-        """Fall silent now; the answer says what was sent of each item that was cut."""
-
-    def hold(self, on_result: Callable[[int], None] = ...) -> None:
-        """Let nothing of the caller in until `resume`; `on_result` gets the final status, 200 when it is so."""
-
-    def resume(self, on_result: Callable[[int], None] = ...) -> None:
-        """Both directions again."""
-
-    def send_digits(self, digits: str) -> None:
-        """Press keys. ValueError for what is no key."""
-
-    @property
-    def drained(self) -> bool:
-        """Whether nothing waits to be played."""
-
-    @property
-    def stats(self) -> MediaStats:
-        """The counts of its media so far."""
-
-    def summary(self) -> dict[str, int]:
-        """The counts that are worth a place in the log line of the call's end."""

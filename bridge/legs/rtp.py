@@ -214,6 +214,11 @@ class RtpLeg:
         return self.stream is None or self.stream.playout.drained
 
     @property
+    def queued_ms(self) -> int:
+        """Audio that waits to be played, in ms."""
+        return self.stream.playout.queued_ms if self.stream is not None else 0
+
+    @property
     def stats(self) -> MediaStats:
         """The stream's counts, also after its end."""
         return self.stream.stats if self.stream is not None else self._no_stats

@@ -111,6 +111,8 @@ class Registration:
         """Status of the last final answer; None when there was none, or the last try got none."""
         self.service_route: tuple[str, ...] = ()
         """Route values for our calls by this trunk (RFC 3608)."""
+        self.peer: tuple[str, int] | None = None
+        """Where the last REGISTER went: address and port."""
         self._core = core
         self._rng = rng
         self._authenticator = Authenticator(binding.credentials)
@@ -211,6 +213,7 @@ class Registration:
     def _request(self, path: Path, expires: int) -> Request:
         binding, hop = self.binding, self._servers.current
         self._cseq += 1
+        self.peer = path.peer
         contacts = [self._core.contact(path, binding.contact_user or binding.user.user)]
         self._sent_contact = contacts[0]
         if self._contact is not None and self._contact != contacts[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 __all__ = ["ListenAddress", "UserAgent"]
 
 log = structlog.get_logger("sipbridge.sip")
+
+
+class ConnectionUser(Protocol):
+    """Something that lives on a connection, as a registration does."""
+
+    def uses(self, peer: tuple[str, int]) -> bool:
+        """Whether it needs the connection to `peer`."""
+
+    def lost(self, peer: tuple[str, int]) -> None:
+        """The connection to `peer` is gone."""
 
 
 class UserAgent:
@@ -79,6 +89,8 @@ class UserAgent:
             policy=policy,
             limit=limit,
         )
+        self.connection_users: list[ConnectionUser] = []
+        """Who besides calls needs connections to stay: registrations of ours, phones registered with us."""
         self._registrar = registrar
         self._server = UserAgentServer(self.core, on_invite, availability, gate or OpenGate(), registrar)
         self.listeners = Listeners(
@@ -87,7 +99,7 @@ class UserAgent:
             clock=clock,
             receive=self._receive,
             broken=self._broken,
-            lost=self.core.layer.lost,
+            lost=self._lost,
             in_use=self._in_use,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -252,7 +264,14 @@ class UserAgent:
         paths = (session.path for session in self.core.sessions.values())
         if any(path is not None and path.peer == peer for path in paths):
             return True
-        return self._registrar is not None and self._registrar.uses(peer)
+        if self._registrar is not None and self._registrar.uses(peer):
+            return True
+        return any(user.uses(peer) for user in self.connection_users)
+
+    def _lost(self, transport: Transport, peer: tuple[str, int]) -> None:
+        self.core.layer.lost(transport, peer)
+        for user in self.connection_users:
+            user.lost(peer)
 
     # Time
 

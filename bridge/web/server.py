@@ -13,7 +13,11 @@ class Service(Protocol):
     """What the pages need to know of the service."""
 
     def readiness(self) -> str:
-        """Empty when calls are welcome, else why not."""
+        """Empty when calls are welcome and can come, else why not."""
+        ...
+
+    def registrations(self) -> list[tuple[str, str, str]]:
+        """Name, state and detail of each registration of ours."""
         ...
 
 
@@ -54,4 +58,6 @@ class WebServer:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         why_not = self._service.readiness()
-        return web.Response(status=503 if why_not else 200, text=f"{why_not or 'ready'}\n")
+        states = [f"{name}: {state}: {detail}" for name, state, detail in self._service.registrations()]
+        lines = [why_not or "ready", *states]
+        return web.Response(status=503 if why_not else 200, text="".join(f"{line}\n" for line in lines))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.phones.processes import free_port
-from tests.phones.rawphone import RawPhone
+from tests.phones.rawphone import CallError, RawPhone
 from tests.phones.wire import frames, silence
 from tests.service.rig import Service, bench, ended
 
@@ -183,12 +183,15 @@ async def test_admission_refuses_with_the_same_word_in_log_and_metric(tmp_path: 
         await first.bye()
 
 
-async def test_a_stranger_may_not_call(tmp_path: Path) -> None:
+async def test_a_stranger_hears_nothing_at_all(tmp_path: Path) -> None:
     trunks = {"pbx": {"peers": ["10.0.0.0/8"]}}
-    async with bench(tmp_path, SILENT, trunks=trunks) as (service, server):
-        assert (await refused(service))[0] == 403
-        assert not server.sessions
-        assert (await service.metrics())['sipbridge_refusals_total{reason="not_a_peer"}'] == 1
+    async with bench(tmp_path, SILENT, trunks=trunks) as (service, server), RawPhone() as phone:
+        with pytest.raises(CallError):
+            await phone.invite("127.0.0.1", service.sip_port, within=1)
+        assert not phone.messages and not server.sessions
+        seen = await service.metrics()
+        assert seen['sipbridge_refusals_total{reason="not_a_peer"}'] >= 1
+        assert not any(name.startswith("sipbridge_sip_responses_sent_total{") for name in seen)
 
 
 async def test_a_number_without_a_route_is_not_found(tmp_path: Path) -> None:

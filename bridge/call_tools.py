@@ -1,0 +1,181 @@
+"""What the model may do to its call: end it, send keys, hand the caller over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bridge.legs.leg import LegRefused
+from bridge.legs.outgoing import OutgoingLeg
+from bridge.realtime import events as ev
+from bridge.realtime.tools import HANG_UP, SEND_DIGITS, TRANSFER
+from bridge.records import EndReason
+from bridge.sip.errors import SipError
+from bridge.sip.uri import Uri
+from bridge.transfer.handover import JOINED, TRANSFERRED, Handover, Outcome, Plan
+from bridge.transfer.waiting_tone import WaitingTone
+
+if TYPE_CHECKING:
+    from bridge.call import Call
+
+log = structlog.get_logger("sipbridge.call")
+
+FAREWELL_S = 0.3
+"""Silence between the last word and what ends the talk: the far end still plays what its jitter buffer holds."""
+MAX_DIGITS = 64
+
+
+class CallTools:
+    """The built-in tools of one call."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._last_words: Callable[[], None] | None = None  # what to do when the caller has heard them
+        self._unheard: Callable[[], None] = _nothing  # what to do when he speaks before that
+        self._leaving: asyncio.TimerHandle | None = None
+        self._handover: Handover | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tools = {HANG_UP: self._hang_up, TRANSFER: self._transfer, SEND_DIGITS: self._send_digits}
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the caller's PBX has taken the caller on: its BYE is the end of a transfer."""
+        return self._handover is not None and self._handover.accepted
+
+    def use(self, tool: ev.ToolCall) -> None:
+        """The model calls a tool."""
+        use = self._tools.get(tool.name)
+        if use is None:
+            log.warning("tool.unknown", tool=tool.name)
+            self._answer(tool, {"error": f"there is no tool {tool.name}"})
+        else:
+            use(tool, _arguments(tool))
+
+    def heard(self) -> None:
+        """Perhaps the caller has heard the last word: then do what was waiting for that (quirk H1)."""
+        call = self._call
+        ready = self._last_words is not None and call.leg.drained and not call.session.protocol.response_active
+        if ready and self._leaving is None:
+            assert self._last_words is not None
+            self._leaving = asyncio.get_running_loop().call_later(FAREWELL_S, self._last_words)
+
+    def interrupted(self) -> None:
+        """The caller spoke into the farewell: the call goes on."""
+        unheard, self._unheard = self._unheard, _nothing
+        if self._last_words is not None:
+            unheard()
+        self._last_words = None
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def close(self) -> None:
+        """The call is over."""
+        self._unheard = _nothing
+        self.interrupted()
+        if self._task is not None:
+            self._task.cancel()
+
+    # Hang up and keys
+
+    def _hang_up(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        self._answer(tool, {"status": "the call ends when the caller has heard you"}, respond=False)
+        self._last_words = lambda: self._call.end(EndReason.AGENT_HUNG_UP)
+        self.heard()
+
+    def _send_digits(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        digits = str(arguments.get("digits", "")).replace(" ", "")
+        try:
+            if not 0 < len(digits) <= MAX_DIGITS:
+                raise ValueError
+            self._call.leg.send_digits(digits)
+        except ValueError:
+            self._answer(tool, {"error": f"digits must be 1 to {MAX_DIGITS} of 0-9 * # A-D"})
+        else:
+            self._answer(tool, {"status": "sent"})
+
+    # Transfer
+
+    def _transfer(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        call, wanted = self._call, str(arguments.get("target", ""))
+        targets = call.profile.targets
+        target = targets.find(wanted, call.leg.base)
+        if target is None:
+            call.note_transfer("not_allowed")
+            log.warning("transfer.not_allowed", advice="list it in agents.<name>.transfer.targets")
+            self._answer(tool, {"error": "this target is not allowed", "allowed": list(targets.names)})
+        elif self._task is not None or self._last_words is not None:
+            self._answer(tool, {"error": "another transfer, or the end of the call, is under way"})
+        else:
+            plan = Plan(target, call.profile.transfer.method, call.profile.transfer.timeout_s)
+            self._last_words = lambda: self._begin(tool, plan)
+            self._unheard = lambda: self._answer(tool, {"error": "the caller spoke: not transferred"}, respond=False)
+            self.heard()
+
+    def _begin(self, tool: ev.ToolCall, plan: Plan) -> None:
+        self._last_words = self._leaving = None
+        self._unheard = _nothing
+        self._handover = Handover(self._call.leg, plan, self._dial)
+        self._task = asyncio.create_task(self._hand_over(tool, self._handover))
+
+    async def _hand_over(self, tool: ev.ToolCall, handover: Handover) -> None:
+        call = self._call
+        log.info("transfer.began")
+        try:
+            outcome = await handover.run()
+        except (LegRefused, SipError) as error:
+            log.warning("transfer.impossible", reason=str(error))
+            outcome = Outcome("unreachable")
+        finally:
+            self._tone_off()
+        call.note_transfer(outcome.word)
+        log.info("transfer.ended", outcome=outcome.word)
+        self._settle(tool, outcome)
+
+    def _settle(self, tool: ev.ToolCall, outcome: Outcome) -> None:
+        call = self._call
+        if outcome.word == TRANSFERRED:
+            if outcome.leg is not None:
+                outcome.leg.close(EndReason.TRANSFERRED)
+            call.end(EndReason.TRANSFERRED)
+        elif outcome.word == JOINED and outcome.leg is not None:
+            call.join(outcome.leg)
+        else:
+            self._handover = self._task = None
+            call.listen()
+            self._answer(tool, {"error": outcome.word.replace("_", " ")})
+
+    _tone: WaitingTone | None = None
+
+    def _dial(self, target: Uri, timeout_s: float) -> OutgoingLeg:
+        """The second call; the caller hears it ring, and the model hears nothing meanwhile."""
+        call = self._call
+        second = call.dial(target, timeout_s)
+        call.leg.on_audio = lambda audio: None
+        self._tone = WaitingTone(call.leg, second)
+        return second
+
+    def _tone_off(self) -> None:
+        if self._tone is not None:
+            self._tone.stop()
+            self._tone = None
+
+    def _answer(self, tool: ev.ToolCall, output: dict[str, Any], *, respond: bool = True) -> None:
+        self._call.session.tool_result(tool.call_id, output, respond=respond)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _arguments(tool: ev.ToolCall) -> dict[str, Any]:
+    """What the model wrote; empty when that is no JSON object."""
+    try:
+        arguments = json.loads(tool.arguments or "{}")
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}

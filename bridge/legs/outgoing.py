@@ -1,0 +1,139 @@
+"""A call of ours as a leg: it rings, perhaps speaks before it answers, and then is a leg like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from bridge.config import Media as MediaSettings
+from bridge.legs.dialog import DialogLeg
+from bridge.legs.leg import LegRefused
+from bridge.media.pacer import Pacer
+from bridge.media.ports import NoPort, PortPool
+from bridge.records import EndReason
+from bridge.sip.advertise import family_of
+from bridge.sip.errors import SipError
+from bridge.sip.outgoing import Failure, OutgoingCall
+from bridge.sip.replaces import Replaces
+from bridge.sip.sdes import Policy
+from bridge.sip.sdp import SessionDescription
+from bridge.sip.ua import UserAgent
+from bridge.sip.uri import Uri
+
+if TYPE_CHECKING:
+    from bridge.sip.digest import Authenticator
+
+
+class OutgoingLeg(DialogLeg):
+    """One call to somebody. `dial` places it; then wait for `outcome`.
+
+    `on_ringing` gets 180 or 183; early media reaches `on_audio` before the answer.
+    """
+
+    def __init__(
+        self,
+        user_agent: UserAgent,
+        *,
+        pacer: Pacer,
+        ports: PortPool,
+        media: MediaSettings,
+        srtp: Policy = "off",
+    ) -> None:
+        super().__init__(pacer=pacer, ports=ports, media=media, srtp=srtp)
+        self.on_ringing: Callable[[int], None] = lambda status: None
+        self.failure: Failure | None = None
+        """Why it was not answered; None while nothing is known, or when it was."""
+        self._user_agent = user_agent
+        self._outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def dial(
+        self,
+        target: Uri,
+        *,
+        ring_limit_s: float,
+        caller: str | None = None,
+        routes: Sequence[str] = (),
+        authenticator: Authenticator | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        redirects: Callable[[Uri], bool] = lambda uri: False,
+    ) -> None:
+        """Place the call. Raises LegRefused without a port, SipError for a target nobody can call."""
+        host = target.host if family_of(target.host) is not None else ""
+        local_address = self._user_agent.local_address_for(host or target.host)
+        try:
+            self.open_port(local_address, "::" if ":" in local_address else "0.0.0.0", host or local_address)
+        except (NoPort, OSError) as error:
+            raise LegRefused(503, "no_rtp_port", str(error)) from error
+        self._description = self.describe()
+        try:
+            call = self._user_agent.invite(
+                str(target),
+                sdp=bytes(self._description),
+                caller=caller,
+                headers=headers,
+                routes=routes,
+                authenticator=authenticator,
+                ring_limit_s=ring_limit_s,
+                redirects=redirects,
+            )
+        except SipError:
+            self.release()
+            raise
+        self._call = call
+        self._listen(call)
+
+    def _listen(self, call: OutgoingCall) -> None:
+        self.call_id = call.id
+        self.attend(call)
+        call.on_ringing = lambda status: self.on_ringing(status)
+        call.on_early_media = self._on_early_media
+        call.on_answered = self._on_answered
+        call.on_failed = self._on_failed
+
+    async def outcome(self) -> str:
+        """Wait until it is answered (an empty word) or has failed (the word for why)."""
+        return await asyncio.shield(self._outcome)
+
+    @property
+    def replaces(self) -> Replaces:
+        """The name of this call for whoever shall take our place in it (RFC 3891)."""
+        dialog = self._call.dialog
+        return Replaces.at_peer(self._call.id, local_tag=dialog.local_tag, remote_tag=dialog.remote_tag)
+
+    def give_up(self) -> None:
+        """Nobody wants it any more."""
+        self.close(EndReason.CALLER_HUNG_UP)
+
+    def close(self, reason: EndReason) -> None:
+        super().close(reason)
+        self._settle_outcome("cancelled")
+
+    def _on_early_media(self, answer: SessionDescription) -> None:
+        if self.stream is None and self._accept_early(answer) and self.stream is not None:
+            self.stream.start()
+
+    def _accept_early(self, answer: SessionDescription) -> bool:
+        """Early media that we cannot use is no reason to give up: the answer may bring better."""
+        try:
+            self.accept(self._description, answer)
+        except SipError:
+            return False
+        return True
+
+    def _on_answered(self, answer: SessionDescription | None) -> None:
+        if answer is None or not self._accept_early(answer):
+            self._settle_outcome("no_common_codec")
+            self.close(EndReason.NO_COMMON_CODEC)
+            return
+        self.connect()
+        self._settle_outcome("")
+
+    def _on_failed(self, failure: Failure) -> None:
+        self.failure = failure
+        self.release()
+        self._settle_outcome(failure.word)
+
+    def _settle_outcome(self, word: str) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(word)

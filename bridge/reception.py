@@ -1,0 +1,241 @@
+"""From an INVITE that the gate has let in to a running call, and its record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bridge.call import Call
+from bridge.config import Config
+from bridge.legs.leg import LegRefused
+from bridge.legs.outgoing import OutgoingLeg
+from bridge.legs.sip import SipLeg
+from bridge.logs import LogBudget
+from bridge.media.pacer import Pacer
+from bridge.media.ports import PortPool
+from bridge.metrics import Meters
+from bridge.profile import Profile
+from bridge.realtime.events import Event
+from bridge.records import CallRecord, EndReason, Origin, Refusal, warning
+from bridge.routing import Router, origin_of
+from bridge.sip.identity import Identity
+from bridge.sip.invitation import Invitation
+from bridge.sip.message import Request
+from bridge.sip.ua import UserAgent
+from bridge.sip.uri import Uri, host_port
+from bridge.sums import Sums
+from bridge.trunks import Trunks
+
+if TYPE_CHECKING:
+    from bridge.admission import Admission
+
+log = structlog.get_logger("sipbridge.app")
+
+REFUSALS_LOGGED_PER_S = 10
+CALL_ID_LOGGED = 128
+OPENING = "to take calls from elsewhere, name the network in trunks.<name>.peers; everybody is 0.0.0.0/0"
+
+
+class Reception:
+    """Gives each call its agent, or refuses it with one word; keeps the running ones."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        admission: Admission,
+        pacer: Pacer,
+        ports: PortPool,
+        sums: Sums,
+        meters: Meters,
+        watch: Callable[[Call, Event], None],
+    ) -> None:
+        self.calls: set[Call] = set()
+        self.profiles: Mapping[str, Profile] = {}
+        self.user_agent: UserAgent
+        self.trunks: Trunks
+        self._config = config
+        self._admission = admission
+        self._router = Router(config)
+        self._pacer = pacer
+        self._ports = ports
+        self._sums = sums
+        self._meters = meters
+        self._watch = watch
+        self._refusal_log = LogBudget(REFUSALS_LOGGED_PER_S)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, user_agent: UserAgent, trunks: Trunks, profiles: Mapping[str, Profile]) -> None:
+        """What calls need besides: who signals them, the way out, and who answers. Before the first call."""
+        self.user_agent, self.trunks, self.profiles = user_agent, trunks, profiles
+
+    async def wait(self, seconds: float) -> None:
+        """Until every call is over, `seconds` at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+
+    # A new call
+
+    def invited(self, invitation: Invitation) -> None:
+        """Take a call, or refuse it; returns at once."""
+        request, admitted = invitation.request, invitation.admitted
+        identity = Identity.of(request, admitted.trusted)
+        choice = self._router.choose(identity, admitted.trunk, request.lines)
+        if choice is None:
+            self._refuse(invitation, Refusal.NO_ROUTE.status, Refusal.NO_ROUTE.word)
+            return
+        replaced = self._replaced(invitation)
+        if invitation.replaces is not None and replaced is None:
+            self._refuse(invitation, Refusal.NOT_YOURS.status, Refusal.NOT_YOURS.word)
+            return
+        leg = self._leg(invitation)
+        try:
+            leg.prepare()
+        except LegRefused as refused:
+            self._refuse(invitation, refused.status, refused.word, refused.headers)
+            return
+        if replaced is not None:
+            self._replace(replaced, leg)
+            return
+        names = self._config.trunks[admitted.trunk].headers if admitted.trunk in self._config.trunks else ()
+        origin = origin_of(identity, admitted, choice, request, names)
+        self._begin(leg, self.profiles[choice.agent], origin, invitation)
+
+    def _leg(self, invitation: Invitation) -> SipLeg:
+        trunk = self._config.trunks.get(invitation.admitted.trunk)
+        srtp = trunk.srtp if trunk else "off"
+        invitation.authenticator = self.trunks.way(invitation.admitted.trunk).authenticator
+        return SipLeg(invitation, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)
+
+    def _replaced(self, invitation: Invitation) -> Call | None:
+        """The call whose place an INVITE with Replaces takes: only one of the same trunk, and only one that talks."""
+        for call in self.calls:
+            leg = call.leg
+            if isinstance(leg, SipLeg | OutgoingLeg) and leg.session is invitation.replaces:
+                return call if call.origin.trunk == invitation.admitted.trunk and call.is_talking else None
+        return None
+
+    def _replace(self, call: Call, leg: SipLeg) -> None:
+        """The caller has been handed to somebody else, who goes on with the same agent (RFC 3891)."""
+        former = call.leg
+
+        def connected() -> None:
+            call.adopt(leg)
+            call.note_transfer("replaced")
+            former.close(EndReason.TRANSFERRED)
+
+        leg.on_connected = connected
+        leg.answer()
+
+    def _begin(self, leg: SipLeg, profile: Profile, origin: Origin, invitation: Invitation) -> None:
+        trunk, host = invitation.admitted.trunk, invitation.source[0]
+        limits = self._config.limits
+        call = Call(
+            leg,
+            profile,
+            origin=origin,
+            session_timeout_s=limits.session_timeout_s,
+            limit_s=limits.minutes * 60,
+            transcripts=self._config.log.transcripts,
+            early_media=self._config.sip.early_media,
+            dial=lambda target, ring_limit_s, headers=(): self._dial(origin, target, ring_limit_s, headers),
+            watch=self._watch,
+            on_turn=self._meters.turn_s.observe,
+        )
+        self.calls.add(call)
+        self._admission.entered(trunk, host)
+        task = asyncio.create_task(self._run(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._admission.left(trunk, host))
+
+    def _dial(
+        self, origin: Origin, target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]]
+    ) -> OutgoingLeg:
+        """Another call on the trunk of a call. Raises LegRefused or SipError."""
+        way = self.trunks.way(origin.trunk)
+        trunk = self._config.trunks.get(origin.trunk)
+        srtp = trunk.srtp if trunk else "off"
+        leg = OutgoingLeg(self.user_agent, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)
+        user = origin.called if origin.called.isalnum() else "sipbridge"
+        own = f"<sip:{user}@{host_port(self.user_agent.local_address_for(target.host))}>"
+        leg.dial(
+            target,
+            ring_limit_s=ring_limit_s,
+            caller=f"<{way.caller}>" if way.caller else own,
+            routes=way.routes,
+            authenticator=way.authenticator,
+            headers=headers,
+        )
+        return leg
+
+    # A refused call
+
+    def _refuse(self, invitation: Invitation, status: int, word: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Refuse what the gate has let in."""
+        self.note_refusal(invitation.request, invitation.source, status, word)
+        named = any(name == "Warning" for name, _ in headers)
+        invitation.reject(status, headers=headers if named else [*headers, warning(word)])
+
+    def refused(self, refusal: Refusal, request: Request, source: tuple[str, int]) -> None:
+        """The gate has refused a request."""
+        advice = OPENING if refusal is Refusal.STRANGER else None
+        self.note_refusal(request, source, refusal.status, refusal.word, advice)
+
+    def note_refusal(
+        self, request: Request, source: tuple[str, int], status: int, word: str, advice: str | None = None
+    ) -> None:
+        """One word for metric and log; the answer's Warning has it too."""
+        self._sums.totals.add("refusals", label=word)
+        unlogged = self._refusal_log.take(time.monotonic())
+        if unlogged is None:
+            return
+        seen = {"status": status or None, "advice": advice, "unlogged": unlogged or None}
+        more = {name: value for name, value in seen.items() if value is not None}
+        event = "call.refused" if request.method == "INVITE" else "request.refused"
+        log.info(event, call=_short(request.call_id), method=request.method, reason=word, source=source[0], **more)
+
+    # A call's life
+
+    async def _run(self, call: Call) -> None:
+        leg = call.leg
+        with structlog.contextvars.bound_contextvars(call=_short(leg.call_id)):
+            known = call.origin.logged(callers=self._config.log.callers)
+            log.info("call.began", agent=call.profile.name, law=leg.law.name, **known)
+            try:
+                self._finish(call, await call.run())
+            except Exception:  # one call's bug must not end the others; it is logged with its trace
+                log.exception("call.failed")
+                self._sums.totals.add("calls", label=EndReason.INTERNAL_ERROR.value)
+            finally:
+                self.calls.discard(call)
+                self._sums.keep(call)
+
+    def _finish(self, call: Call, record: CallRecord) -> None:
+        self._sums.totals.add("calls", label=record.reason.value)
+        if record.answered:
+            self._meters.setup_s.observe(record.setup_s)
+            self._meters.talk_s.observe(record.talk_s)
+        counts = call.collected()
+        log.info(
+            "call.ended",
+            agent=record.agent,
+            **record.origin.logged(callers=self._config.log.callers),
+            reason=record.reason.value,
+            detail=record.detail or None,
+            law=record.law,
+            answered=record.answered,
+            setup_ms=round(record.setup_s * 1000),
+            seconds=round(record.talk_s, 1),
+            barge_ins=counts.barge_ins,
+            **call.leg.summary(),
+        )
+
+
+def _short(call_id: str) -> str:
+    """A Call-ID as it stands in the log: the peer chose it, and may have chosen 20 kB."""
+    return call_id if len(call_id) <= CALL_ID_LOGGED else f"{call_id[:CALL_ID_LOGGED]}..."

@@ -1,0 +1,54 @@
+"""What a caller hears while the target of a transfer rings: its own early media, or a ringing tone."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+from bridge.audio.g711 import translation
+from bridge.audio.tone import PERIOD_S, ringing
+from bridge.legs.leg import Party
+from bridge.legs.outgoing import OutgoingLeg
+
+_names = count(1)
+
+
+class WaitingTone:
+    """Plays to `caller` until `stop`; early media of the target silences the tone."""
+
+    def __init__(self, caller: Party, target: OutgoingLeg) -> None:
+        self._caller = caller
+        self._target = target
+        self._name = f"waiting_{next(_names)}"
+        self._next: asyncio.TimerHandle | None = None
+        target.on_ringing = lambda status: self._ring()
+        target.on_audio = self._early
+
+    def stop(self) -> None:
+        """The target has answered or failed."""
+        self._silence()
+        self._target.on_ringing = lambda status: None
+        self._target.on_audio = lambda audio: None
+        self._caller.flush()
+
+    def _ring(self) -> None:
+        if self._next is None and self._target.stream is None:
+            self._again()
+
+    def _again(self) -> None:
+        self._next = asyncio.get_running_loop().call_later(PERIOD_S, self._again)
+        name = f"waiting_{next(_names)}"
+        self._caller.play(name, ringing(self._caller.law))
+        self._caller.end_item(name)
+
+    def _early(self, audio: bytes) -> None:
+        if self._next is not None:
+            self._silence()
+            self._caller.flush()
+        table = translation(self._target.law, self._caller.law)
+        self._caller.play(self._name, audio if table is None else audio.translate(table))
+
+    def _silence(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
