@@ -47,6 +47,11 @@ class Acceptance:
         self._exchange.respond(self._response)
         self._repeat = core.alarms.at(core.clock() + self._interval, self._again)
 
+    @property
+    def pending(self) -> bool:
+        """Whether the ACK is still to come."""
+        return not self._acknowledged
+
     def acknowledge(self, ack: Request) -> None:
         """The ACK came; those after the first are repeats."""
         if self._acknowledged:

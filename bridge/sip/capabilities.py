@@ -28,5 +28,9 @@ class Capabilities:
         """Whether the peer takes a method; a peer that never said so is not asked to."""
         return method.lower() in self.allow
 
+    def forget(self, method: str) -> None:
+        """The peer has refused a method that it said it takes."""
+        self.allow -= {method.lower()}
+
     def supports(self, tag: str) -> bool:
         return tag in self.supported

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .headers import Headers
 from .layer import Exchange, Path
 from .message import Request, Response
+from .transaction import State
 from .uri import Uri
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ CHALLENGES_ANSWERED = 3
 """For one request: one of a proxy, one of the server, and one of them once more for a stale nonce."""
 PENALTY_S = 30.0
 """How long a server that failed is tried last, in seconds, unless it names a time itself."""
+
+_WAITING = (State.CALLING, State.TRYING, State.PROCEEDING)
 
 
 class Delivery:
@@ -51,9 +55,12 @@ class Delivery:
         self._on_failure = on_failure
         self._authenticator = authenticator
         self._paths: list[Path] = []
+        self._tries = 0
         self._challenges = CHALLENGES_ANSWERED
-        self._otherwise: Callable[[], None] | None = None
-        """What to try when the connection that stood has failed."""
+        self._flow: Path | None = None
+        """The connection or hole that is tried first; None when there is none, or when it has failed."""
+        self._locate: Callable[[], None] = lambda: None
+        self._insists = True
         self._abandoned = False
 
     @property
@@ -61,13 +68,28 @@ class Delivery:
         """The request as it was sent last."""
         return None if self.exchange is None else self.exchange.machine.request
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a try is out and has no final answer yet."""
+        return self.exchange is not None and self.exchange.state in _WAITING
+
     def begin(self, hop: Uri, prefer: Path | None, flow: Path | None) -> None:
         """Find the servers and send; over `flow`, a connection that stands, without asking anybody."""
+        self._locate = lambda: self._core.locate(hop, prefer, self._located)
+        self._flow = flow
         if flow is not None:
-            self._otherwise = lambda: self._core.locate(hop, prefer, self._located)
-            self._located([flow])
+            self._paths = [flow]
+            self._send()
         else:
-            self._core.locate(hop, prefer, self._located)
+            self._locate()
+
+    def settle(self) -> None:
+        """Take the outcome of the try that is out, whatever it is; without one nobody is called back any more."""
+        self._insists = False
+        # An INVITE that was accepted has more to tell: each repeat of its 2xx needs an ACK.
+        accepted = self.exchange is not None and self.exchange.state is State.ACCEPTED
+        if not self.is_waiting and not accepted:
+            self.abandon()
 
     def abandon(self) -> None:
         """Call nobody back any more, and try no further."""
@@ -89,31 +111,53 @@ class Delivery:
         if self._authenticator is not None:
             proof = self._authenticator.authorize(request.method, str(request.uri), request.body)
             request = replace(request, lines=Headers((*request.lines, *Headers.make(proof))))
-        self.exchange = self._core.layer.request(request, path, self._responded, self._failed)
+        self._tries += 1
+        failed = partial(self._failed, self._tries)
+        self.exchange = self._core.layer.request(request, path, self._responded, failed)
 
     def _responded(self, response: Response) -> None:
         if self._abandoned:
             return
-        if response.status in (401, 407) and self._authenticator is not None and self._challenges:
-            self._challenges -= 1
-            if self._authenticator.challenged(response, self.request):
-                self._send()
-                return
-        if response.status == 503 and self._next(_seconds(response)):
+        if self._insists and self._tried_again(response):
             return
+        if response.status >= 200:
+            self._tries += 1  # what the transaction still has to tell is of no use
         self._on_response(response)
 
-    def _failed(self, reason: str) -> None:
-        if not self._abandoned and not self._next(PENALTY_S):
-            self._give_up(reason)
+    def _tried_again(self, response: Response) -> bool:
+        if response.status in (401, 407):
+            return self._proved(response)
+        return response.status == 503 and self._next(_seconds(response))
+
+    def _proved(self, response: Response) -> bool:
+        """Answer a challenge; False when there is nothing to answer it with."""
+        if self._authenticator is None or not self._challenges:
+            return False
+        self._challenges -= 1
+        if not self._authenticator.challenged(response, self.request):
+            return False
+        self._send()
+        return True
+
+    def _failed(self, number: int, reason: str) -> None:
+        # A try may still fail after its answer: when the ACK of a refusal cannot be sent.
+        if self._abandoned or number != self._tries:
+            return
+        if self._insists and (self._left_flow(reason) or self._next(PENALTY_S)):
+            return
+        self._give_up(reason)
+
+    def _left_flow(self, reason: str) -> bool:
+        """The connection that stood has gone: find the servers after all. Over UDP silence is the answer."""
+        flow, self._flow = self._flow, None
+        if flow is None or (reason == "timeout" and not flow.transport.reliable):
+            return False
+        self._locate()
+        return True
 
     def _next(self, penalty_s: float) -> bool:
         """Try the next server; False when there is none."""
         path, *self._paths = self._paths
-        if self._otherwise is not None:
-            otherwise, self._otherwise = self._otherwise, None
-            otherwise()
-            return True
         self._core.punish(path, penalty_s)
         if self._paths:
             self._send()

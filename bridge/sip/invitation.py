@@ -11,7 +11,7 @@ from .core import Core, allow, with_sdp
 from .dialog import Dialog
 from .errors import SipError
 from .gate import Admitted
-from .layer import Exchange
+from .layer import Exchange, is_direct
 from .message import Request
 from .options import requires, supports
 from .reliable import OPTION, RAck, ReliableSender
@@ -54,17 +54,18 @@ class Invitation(Session):
         self.on_confirmed: Callable[[SessionDescription | None], None] = lambda answer: None
         self.known_dialog = dialog
         self.path = exchange.path
-        self.is_direct = _is_direct(self.request, source, exchange.path.transport.reliable)
+        self.is_direct = is_direct(self.request, exchange.path)
         self.offers.unanswered = offer is not None
         self.peer.learn(self.request)
         self._exchange = exchange
         self._ringing_until = core.after(RING_LIMIT_S, self._ring_out)
-        self._farewell: Sequence[Header] = ()
+        self._farewell: Sequence[Header] | None = None  # of the BYE that waits for the ACK
         self._reliable = ReliableSender(self.request.cseq, core.timers)
         self._repeat: Alarm | None = None
         self._timer_headers: Sequence[Header] = ()
         self._answer: SessionDescription | None = None  # to an offer of ours, when a PRACK brought it
         self._waits = False  # answered, but the caller has not acknowledged our description yet
+        self._told = False  # the caller has acknowledged our description: the 200 goes without
         exchange.tag = dialog.local_tag
         exchange.on_cancel = self._cancelled
         exchange.on_failure = self._failed
@@ -84,26 +85,30 @@ class Invitation(Session):
         sdp = offer if self.offer is None and not self.local_sdp and self._is_reliable else b""
         if sdp:
             self.offers.describe(sdp)
+            self.offers.pending = True
         self._provisional(180, sdp)
 
     def progress(self, sdp: bytes) -> None:
         """Early media: 183 with our description. Nothing happens when the caller wants the offer from us."""
         if self.state is SessionState.EARLY and self.offer is not None:
-            self.offers.describe(sdp)
-            self._provisional(183, self.offers.local_sdp)
-            self.offers.unanswered = False
+            if not self.local_sdp:  # there is one answer to an offer, however often it is told
+                self.offers.describe(sdp)
+            self._provisional(183, self.local_sdp)
+            # Only one that cannot be lost is an answer (RFC 3261 section 13.2.1).
+            self.offers.unanswered = not self._is_reliable
 
     def answer(self, sdp: bytes) -> None:
         """Take the call: 200 with `sdp`, repeated until the ACK. No effect when the call has ended."""
-        if self.state is not SessionState.EARLY:
+        if self.state is not SessionState.EARLY or self._waits:
             return
         try:
             self._timer_headers = self.refresh.answer(self.request)
         except SipError as error:
             self._refuse(error.status, error.phrase, error.headers, "rejected")
             return
-        if not self._is_described:
+        if not self.local_sdp:
             self.offers.describe(sdp)
+            self.offers.pending = self.offer is None
         self.offers.unanswered = False
         self._ringing_until.cancel()
         if self._reliable.description_pending:
@@ -135,8 +140,8 @@ class Invitation(Session):
     def close(self) -> None:
         if self.state is SessionState.EARLY:
             self._refuse(503, None, (), "closed")
-        elif self.state is SessionState.ANSWERED:
-            self.bye(self.dialog)
+        elif self.state is SessionState.ANSWERED or self._farewell is not None:
+            self.bye(self.dialog, self._farewell or ())
         super().close()
 
     def end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
@@ -145,11 +150,6 @@ class Invitation(Session):
         super().end(reason, tell)
 
     # Provisional answers
-
-    @property
-    def _is_described(self) -> bool:
-        """Whether the caller has our description from a 183."""
-        return self.local_sdp != b""
 
     def _provisional(self, status: int, sdp: bytes = b"") -> None:
         if self.state is not SessionState.EARLY:
@@ -180,23 +180,28 @@ class Invitation(Session):
 
     def acknowledged_provisionally(self, exchange: Exchange, request: Request) -> bool:
         rack = RAck.parse(request.required("RAck"))
+        carried = self._reliable.outstanding is not None and self._reliable.outstanding.body != b""
         more = self._reliable.acknowledge(rack, self.core.clock())
-        exchange.respond(request.response(200, headers=self.core.server_headers()))
-        for item in more:
-            self._exchange.respond(item)
-        self._rearm()
-        if self.state is SessionState.EARLY:
-            self._heard_of(request)
+        try:
+            self._hear_description(exchange, request, carried)
+        finally:
+            for item in more:
+                self._exchange.respond(item)
+            self._rearm()
+            if self._waits and self.state is SessionState.EARLY and not self._reliable.description_pending:
+                self._waits = False
+                self._take()
         return True
 
-    def _heard_of(self, prack: Request) -> None:
-        """The caller has a provisional answer of ours, and with it perhaps our description: the 200 goes without."""
-        if self._is_described and not self._reliable.description_pending:
-            self.offers.sdp_to_send = b""
-            self._answer = self._answer or description_in(prack)
-        if self._waits and not self._reliable.description_pending:
-            self._waits = False
-            self._take()
+    def _hear_description(self, exchange: Exchange, prack: Request, carried: bool) -> None:
+        """A PRACK for an answer with our description: the caller knows it now, and may answer it or offer anew."""
+        self._told = self._told or carried
+        answer = description_in(prack) if self._told and self.offers.pending else None
+        if answer is None:
+            self.offers.pracked(exchange, prack)
+            return
+        self._answer, self.offers.pending = answer, False
+        exchange.respond(prack.response(200, headers=self.core.server_headers()))
 
     def _rearm(self) -> None:
         if self._repeat is not None:
@@ -223,7 +228,7 @@ class Invitation(Session):
     def _take(self) -> None:
         self._stop_repeating()
         self.move(SessionState.ANSWERED)
-        self.accept(self._exchange, self._confirmed, self._timer_headers)
+        self.accept(self._exchange, self._confirmed, self._timer_headers, b"" if self._told else self.local_sdp)
 
     def _refuse(self, status: int, phrase: str | None, headers: Sequence[Header], reason: str) -> None:
         if not 300 <= status < 700:
@@ -245,20 +250,22 @@ class Invitation(Session):
         if self.state is SessionState.EARLY:
             self.end(reason)
 
+    def _unacknowledged(self) -> None:
+        if not self._said_goodbye():
+            super()._unacknowledged()
+
+    def _said_goodbye(self) -> bool:
+        """Send the BYE that had to wait for the ACK or its last chance (RFC 3261 section 15); False without one."""
+        farewell, self._farewell = self._farewell, None
+        if farewell is None or self.state is not SessionState.ENDING:
+            return False
+        self.bye(self.dialog, farewell, self.end)
+        return True
+
     def _confirmed(self, ack: Request) -> None:
+        self.offers.pending = False
         if self.state is SessionState.ANSWERED:
             self.move(SessionState.CONFIRMED)
             self.on_confirmed(description_in(ack) or self._answer)
-        elif self.state is SessionState.ENDING:
-            self.bye(self.dialog, self._farewell, self.end)
-
-
-def _is_direct(invite: Request, source: tuple[str, int], reliable: bool) -> bool:
-    """Whether the caller itself is at the other end, and reachable only the way it came.
-
-    A proxy would have left a second Via or a Record-Route. Over UDP, a Via that names another host than the one
-    that sent is a phone behind NAT: its Contact leads nowhere.
-    """
-    if len(invite.headers("Via")) != 1 or invite.headers("Record-Route"):
-        return False
-    return reliable or invite.via.sent_by[0] != source[0]
+        else:
+            self._said_goodbye()

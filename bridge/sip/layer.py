@@ -19,6 +19,8 @@ from .via import MAGIC
 MAX_SERVER_TRANSACTIONS = 10_000
 """More INVITEs than this at once are a flood; they are refused without keeping anything."""
 
+DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
+
 Key = tuple[object, ...]
 
 
@@ -237,7 +239,7 @@ class TransactionLayer:
                 self.stats.transport_errors += 1
                 exchange.broken()
             else:
-                port = exchange.machine.request.via.sent_by[1]
+                port = exchange.machine.request.via.port or DEFAULT_PORTS[transport.name]
                 exchange.path = replace(exchange.path, peer=(peer[0], port))
 
     def forget(self, exchange: Exchange) -> None:
@@ -265,3 +267,14 @@ def server_key(request: Request, method: str) -> Key:
 
 def _origin(request: Request) -> Key:
     return request.from_.tag, request.call_id, request.cseq
+
+
+def is_direct(request: Request, path: Path) -> bool:
+    """Whether the peer itself is at the other end of the way a request came, and reachable only by it.
+
+    A proxy would have left a second Via or a Record-Route. Over UDP, a Via that names another host than the one
+    that sent is a phone behind NAT: its Contact leads nowhere.
+    """
+    if len(request.headers("Via")) != 1 or request.headers("Record-Route"):
+        return False
+    return path.transport.reliable or request.via.host != path.peer[0]

@@ -31,34 +31,42 @@ class Offers:
 
     def __init__(self, session: Session) -> None:
         self.local_sdp = b""
-        self.sdp_to_send = b""
-        """What an answer to INVITE carries: `local_sdp`, or nothing when the peer has it already."""
         self.pending = False
-        """Whether an offer of ours waits for its answer."""
+        """Whether an offer of ours waits for its answer: the peer may not offer then."""
+        self.changing = False
+        """Whether a change of ours is under way, perhaps waiting for its next try: we may not begin another then."""
         self.unanswered = False
         """Whether an offer of the peer waits for ours: while a call rings without a description of ours."""
         self._session = session
 
     def describe(self, sdp: bytes) -> None:
         """Make `sdp` our description, as the next version of the last one."""
-        self.local_sdp = self.sdp_to_send = continued(self.local_sdp, sdp) if self.local_sdp else sdp
+        self.local_sdp = continued(self.local_sdp, sdp) if self.local_sdp else sdp
 
     # Ours
 
     def offer(self, method: str, sdp: bytes, on_result: OnResult) -> None:
         """Offer `sdp` by INVITE or UPDATE; 491 when an earlier offer is still out, 481 when the call is over."""
         session = self._session
-        busy = self.pending or (session.state is not session.State.CONFIRMED)
-        if busy:
-            status = 491 if session.state in (session.State.EARLY, session.State.ANSWERED) or self.pending else 481
-            session.core.after(0, lambda: on_result(status, None))
+        if session.state is session.State.CONFIRMED and not (self.pending or self.changing):
+            Change(session, method, sdp, on_result).begin()
             return
-        Change(session, method, sdp, on_result).begin()
+        status = 481 if session.is_over else 491
+        session.core.after(0, lambda: on_result(status, None))
 
     def refresh(self, on_result: OnResult) -> None:
         """Refresh the session: by UPDATE where the peer takes it, else by the same offer again (RFC 4028, 7.4)."""
-        if self._session.peer.allows("UPDATE"):
-            self.offer("UPDATE", b"", on_result)
+        peer = self._session.peer
+
+        def updated(status: int, answer: SessionDescription | None) -> None:
+            if status in (405, 501):  # it took UPDATE elsewhere, or said so in vain
+                peer.forget("UPDATE")
+                self.refresh(on_result)
+            else:
+                on_result(status, answer)
+
+        if peer.allows("UPDATE"):
+            self.offer("UPDATE", b"", updated)
         else:
             self.offer("INVITE", self.local_sdp, on_result)
 
@@ -69,43 +77,55 @@ class Offers:
         session = self._session
         if session.state is session.State.EARLY:
             raise retry_after(500, None, RETRY_AFTER_S)
-        if self.pending or session.state is session.State.ANSWERED:
-            raise SipError(491)
-        if session.state is not session.State.CONFIRMED:
+        if session.is_over:
             raise SipError(481)
+        # Also while a 2xx of ours waits for its ACK (RFC 5407 section 3.1.4): one exchange at a time.
+        if self.pending or session.awaits_ack:
+            raise SipError(491)
         offer, target = offered(request), target_of(request)
-        timer_headers = session.refresh.answer(request)
+        timer = session.refresh.asked(request)
         self._take(exchange, offer)
-        session.dialog.target = target
+        session.follow(exchange, target)
         self.pending = offer is None
-        session.accept(exchange, self._acknowledged, timer_headers)
+        session.accept(exchange, self._acknowledged, session.refresh.grant(timer, request), self.local_sdp)
 
     def updated(self, exchange: Exchange, request: Request) -> None:
         """Answer an UPDATE; SipError is the refusal it gets (RFC 3311 section 5.2)."""
         session = self._session
-        if session.state in (session.State.ENDING, session.State.ENDED):
+        if session.is_over:
             raise SipError(481)
+        offer = self._offered_now(request)
+        target = target_of(request) if request.contact is not None else None
+        # While it rings no timer runs: the INVITE's own answer starts it (RFC 4028 section 9).
+        early = session.state is session.State.EARLY
+        timer = None if early else session.refresh.asked(request)
+        if offer is not None:
+            self._take(exchange, offer)
+        if target is not None:
+            session.follow(exchange, target)
+        timer_headers = [] if early else session.refresh.grant(timer, request)
+        self._agree(exchange, offer, [*session.core.capabilities(), *timer_headers])
+
+    def pracked(self, exchange: Exchange, request: Request) -> None:
+        """Answer a PRACK, which may carry an offer of its own (RFC 3262 section 5); SipError is its refusal."""
+        offer = self._offered_now(request)
+        if offer is not None:
+            self._take(exchange, offer)
+        self._agree(exchange, offer, [])
+
+    def _offered_now(self, request: Request) -> SessionDescription | None:
+        """The offer of a request; SipError when it is not the peer's turn (RFC 3311 section 5.2)."""
         offer = offered(request)
         if offer is not None and self.pending:
             raise SipError(491)
         if offer is not None and self.unanswered:
             raise retry_after(500, None, RETRY_AFTER_S)
-        target = target_of(request) if request.contact is not None else None
-        # While it rings no timer runs: the INVITE's own answer starts it (RFC 4028 section 9).
-        timer_headers = [] if session.state is session.State.EARLY else session.refresh.answer(request)
-        sdp = b""
-        if offer is not None:
-            self._take(exchange, offer)
-            sdp = self.local_sdp
-        if target is not None:
-            session.dialog.target = target
-        core = session.core
-        lines = [
-            ("Contact", session.contact_on(exchange.path)),
-            *core.capabilities(),
-            *timer_headers,
-            *core.server_headers(),
-        ]
+        return offer
+
+    def _agree(self, exchange: Exchange, offer: SessionDescription | None, headers: list[tuple[str, str]]) -> None:
+        session, request = self._session, exchange.machine.request
+        sdp = b"" if offer is None else self.local_sdp
+        lines = [("Contact", session.contact_on(exchange.path)), *headers, *session.core.server_headers()]
         exchange.respond(request.response(200, headers=with_sdp(lines, sdp), body=sdp))
 
     def _take(self, exchange: Exchange, offer: SessionDescription | None) -> None:
@@ -147,10 +167,12 @@ class Change:
         session, offers = self._session, self._session.offers
         if session.state is not session.State.CONFIRMED:
             return
-        if offers.pending:  # the peer's offer came while we waited
-            self._again()
+        offers.changing = True
+        if offers.pending:  # the peer asked for our offer while we waited
+            self._again(491)
             return
-        offers.pending = True
+        # An UPDATE without a description is no offer: the peer may make one meanwhile.
+        offers.pending = bool(self._sdp)
         self._final = False
         self._previous = offers.local_sdp
         if self._sdp:
@@ -170,36 +192,38 @@ class Change:
         session = self._session
         if response.status < 200:
             return
-        if response.status < 300 and self._method == "INVITE":
-            self._acknowledge(response)
-        if self._final:
-            return  # the 2xx once more: only its ACK goes out once more
-        self._final = True
-        if response.status < 300:
+        first, self._final = not self._final, True
+        if first and response.status < 300:
             session.dialog.refresh(response)
             session.refresh.agreed(response)
-        if response.status == 491 and self._tries:
+        if response.status < 300 and self._method == "INVITE":
+            self._acknowledge(response)  # at the target that the answer names, and again for each repeat of it
+        if not first:
+            return
+        if response.status == 491:
             self._undo()
-            self._again()
-        elif response.status == 422 and self._tries and session.refresh.too_short(response):
+            self._again(491)
+        elif response.status == 422 and session.refresh.too_short(response):
             self._undo()
-            self._tries -= 1
             self.begin()
         else:
             self._finish(response.status, description_in(response))
 
     def _acknowledge(self, response: Response) -> None:
         assert self._delivery is not None and self._delivery.request is not None
-        self._session.acknowledge(self._session.dialog, self._delivery.request, response)
+        self._session.acks.send(self._session.dialog, self._delivery.request, response)
 
     def _undo(self) -> None:
         offers = self._session.offers
         offers.pending = False
         if self._sdp:
-            offers.local_sdp = offers.sdp_to_send = self._previous
+            offers.local_sdp = self._previous
 
-    def _again(self) -> None:
-        """Wait as RFC 3261 section 14.1 says, so that the two sides do not meet again."""
+    def _again(self, status: int) -> None:
+        """Wait as RFC 3261 section 14.1 says, so that the two sides do not meet again; a few times only."""
+        if not self._tries:
+            self._over(status, None)
+            return
         self._tries -= 1
         core = self._session.core
         # In units of 10 ms: the owner of the Call-ID 2.1 to 4 s, the other side 0 to 2 s.
@@ -207,12 +231,18 @@ class Change:
         core.after(units / 100, self.begin)
 
     def _finish(self, status: int, answer: SessionDescription | None) -> None:
-        session = self._session
         if status >= 300:
             self._undo()
-        session.offers.pending = False
+        self._session.offers.pending = False
+        self._over(status, answer)
+
+    def _over(self, status: int, answer: SessionDescription | None) -> None:
+        session = self._session
+        session.offers.changing = False
         if session.state is not session.State.CONFIRMED:
             return
+        if status >= 300:
+            session.refresh.refused()
         self._on_result(status, answer)
         if status in (408, 481) and session.state is session.State.CONFIRMED:
             # The peer has lost the dialog (RFC 3261 section 12.2.1.2).

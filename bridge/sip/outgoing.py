@@ -12,12 +12,13 @@ from .core import Core, with_sdp
 from .delivery import Delivery
 from .dialog import MAX_FORWARDS, Dialog, new_tag
 from .errors import SipError, phrase_for
+from .forks import Forks
 from .headers import Headers
 from .layer import Path
 from .message import Request, Response
 from .reasons import reasons_in, word_for
 from .redirect import Redirects
-from .reliable import ReliableReceiver
+from .reliable import OPTION, ReliableReceiver
 from .sdp import SessionDescription
 from .session import Header, Session, SessionState
 from .transaction import State
@@ -25,6 +26,7 @@ from .uri import Uri
 
 if TYPE_CHECKING:
     from .digest import Authenticator
+    from .replaces import Replaces
 
 RING_LIMIT_S = 180.0
 """How long the far end may ring, in seconds, before we cancel."""
@@ -34,8 +36,8 @@ RING_LIMIT_S = 180.0
 class Failure:
     """Why a call of ours was not answered: status and phrase as they came, and one word for it (`reasons.WORDS`).
 
-    487 and "cancelled" after `cancel`, 487 and "no_answer" when it rang too long, 408 when nobody answered at
-    all, 503 when the target cannot be reached.
+    487 and "cancelled" after `cancel`, 487 and "no_answer" when it rang too long, whatever the far end says to
+    that; 408 when nobody answered at all, 503 when the target cannot be reached.
     """
 
     status: int
@@ -89,13 +91,13 @@ class OutgoingCall(Session):
         self._hop = Address.parse(routes[0], "Route").uri if routes else None
         self._redirects = Redirects(target, redirects)
         self._delivery: Delivery | None = None
+        self._entry = flow
         self._cseq = 0
         self._cancelled = ""  # "cancelled" or "no_answer"
+        self._cancel_sent = False
         self._rang = False
-        self._early: dict[str, Dialog] = {}
+        self._forks = Forks()
         self._reliable = ReliableReceiver()
-        self._described: SessionDescription | None = None
-        self._known: set[str] = set()
         self._ringing_until = core.after(ring_limit_s, lambda: self.cancel("no_answer"))
         # The owner sets the callbacks after the constructor; nothing may happen before that.
         core.after(0, self._begin)
@@ -105,9 +107,10 @@ class OutgoingCall(Session):
         if self.state is not SessionState.EARLY or self._cancelled:
             return
         self._cancelled = word
-        if self._delivery is None or self._delivery.exchange is None:
+        if self._delivery is None or not self._delivery.is_waiting:
             self._fail(487)
         else:
+            self._delivery.settle()
             self._send_cancel()
 
     def hang_up(self, headers: Sequence[Header] = ()) -> None:
@@ -118,31 +121,46 @@ class OutgoingCall(Session):
             super().hang_up(headers)
 
     def peer_hung_up(self) -> None:
-        """The far end has hung up, perhaps before it answered."""
-        if self.state is SessionState.EARLY:
-            self._fail(480)
-        else:
+        """The far end has hung up, perhaps before it answered: others that the INVITE reached may ring on."""
+        if self.state is not SessionState.EARLY:
             super().peer_hung_up()
+            return
+        self._forks.hung_up(self.dialog.remote_tag)
+        self.known_dialog = None
+        if not self._forks:
+            self._send_cancel()
+            self._fail(480)
 
     def close(self) -> None:
         """The user agent goes away: say goodbye, do not wait."""
         if self.state is SessionState.EARLY:
-            if not self._cancelled:
-                self._send_cancel()
+            self._send_cancel()
             self._fail(503)
         else:
             super().close()
 
     def end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
         self._ringing_until.cancel()
+        if self._delivery is not None:
+            self._delivery.settle()
         super().end(reason, tell)
 
     def matches(self, request: Request) -> bool:
-        """Early dialogs too: a far end may hang up or update while it rings."""
-        tag = request.from_.tag or ""
-        if self.known_dialog is None and tag in self._early:
-            self.known_dialog = self._early[tag]
+        """Early dialogs too: each far end may hang up or update while it rings."""
+        if self.state is SessionState.EARLY:
+            self._turn_to(request.from_.tag or "")
         return super().matches(request)
+
+    def is_meant_by(self, replaces: Replaces) -> bool:
+        if self.state is SessionState.EARLY:
+            self._turn_to(replaces.from_tag)
+        return super().is_meant_by(replaces)
+
+    def _turn_to(self, tag: str) -> None:
+        """Talk inside one of the early dialogs."""
+        branch = self._forks.find(tag)
+        self.known_dialog = branch.dialog if branch is not None else None
+        self.offers.pending = branch is None or not branch.answered
 
     @property
     def is_secure(self) -> bool:
@@ -159,12 +177,13 @@ class OutgoingCall(Session):
                 on_failure=self._broken,
                 authenticator=self.authenticator,
                 prefer=self.path,
-                flow=self.path if self.is_direct else None,
+                flow=self._entry,
             )
 
     def _invite(self, path: Path) -> Request:
         core, sdp = self.core, self.local_sdp
-        self.path = path
+        self.path, self.is_direct = path, path == self._entry
+        self._forks.clear()
         self._cseq += 1
         pairs = [
             ("Via", core.via(path)),
@@ -173,6 +192,7 @@ class OutgoingCall(Session):
             ("CSeq", f"{self._cseq} INVITE"),
             ("Contact", self.contact_on(path)),
             *core.capabilities(),
+            *([("Require", OPTION)] if core.policy.reliable == "required" else []),
             *self.refresh.request_headers(),
             *core.client_headers(),
         ]
@@ -195,11 +215,12 @@ class OutgoingCall(Session):
         if response.status == 422 and self.refresh.too_short(response):
             self._begin()
             return True
-        target = self._redirects.after(response)
+        return self._went_on(self._redirects.after(response))
+
+    def _went_on(self, target: Uri | None) -> bool:
         if target is None:
             return False
-        self.target, self._hop, self._way = target, None, Headers()
-        self.is_direct = False
+        self.target, self._hop, self._way, self._entry = target, None, Headers(), None
         self._begin()
         return True
 
@@ -214,28 +235,18 @@ class OutgoingCall(Session):
         receipt = self._reliable.accept(response)
         if not receipt.process or response.status == 100:
             return
+        assert self._delivery is not None and self._delivery.request is not None
         self.peer.learn(response)
-        dialog = self._early_dialog(response)
-        if dialog is not None and receipt.rack is not None:
-            self.send("PRACK", [("RAck", str(receipt.rack))], dialog=dialog)
+        branch = self._forks.progress(self._delivery.request, response)
+        description = description_in(response)
+        if branch.dialog is not None and receipt.rack is not None:
+            self.send("PRACK", [("RAck", str(receipt.rack))], dialog=branch.dialog)
+            branch.answered = branch.answered or description is not None
+        branch.description = description or branch.description
         self._rang = True
         self.on_ringing(response.status)
-        description = description_in(response)
         if description is not None and self.state is SessionState.EARLY:
-            self._described = description
             self.on_early_media(description)
-
-    def _early_dialog(self, response: Response) -> Dialog | None:
-        """The early dialog of a provisional answer (RFC 3261 section 12.1.2); None without a tag or a Contact."""
-        tag = response.to.tag
-        if tag is None or self._delivery is None or self._delivery.request is None:
-            return None
-        if tag not in self._early and len(self._early) < MAX_FORKS:
-            try:
-                self._early[tag] = Dialog.uac(self._delivery.request, response)
-            except SipError:
-                return None
-        return self._early.get(tag)
 
     # The answer
 
@@ -243,18 +254,12 @@ class OutgoingCall(Session):
         assert self._delivery is not None and self._delivery.request is not None
         request = self._delivery.request
         try:
-            dialog = Dialog.uac(request, response)
+            dialog, first = self._forks.accept(request, response)
         except SipError as error:
             self.core.stats.drop("malformed_response")
             self._fail(error.status, phrase=error.phrase)
             return
-        early = self._early.get(dialog.remote_tag)
-        if early is not None:
-            # What the far end and we have sent inside it counts on; its target and route set are now final.
-            dialog.local_cseq, dialog.remote_cseq = early.local_cseq, early.remote_cseq
-        first = dialog.remote_tag not in self._known
-        self._known.add(dialog.remote_tag)
-        self.acknowledge(self.dialog if self._is_of_dialog(dialog) else dialog, request, response)
+        self.acks.send(dialog, request, response)
         if not first:
             return
         if self.state is SessionState.EARLY and not self._cancelled:
@@ -264,17 +269,16 @@ class OutgoingCall(Session):
             self.bye(dialog)
             self._fail(487)
 
-    def _is_of_dialog(self, dialog: Dialog) -> bool:
-        return self.state is SessionState.CONFIRMED and self.dialog.remote_tag == dialog.remote_tag
-
     def _confirm(self, dialog: Dialog, response: Response) -> None:
+        branch = self._forks.find(dialog.remote_tag) or self._forks.find("")
+        described = branch.description if branch is not None else None
         self.known_dialog = dialog
-        self._early.clear()
+        self.offers.pending = False
         self._ringing_until.cancel()
         self.move(SessionState.CONFIRMED)
         self.peer.learn(response)
         self.refresh.agreed(response)
-        self.on_answered(description_in(response) or self._described)
+        self.on_answered(description_in(response) or described)
 
     # CANCEL
 
@@ -283,8 +287,9 @@ class OutgoingCall(Session):
         if delivery is None or delivery.exchange is None:
             return
         exchange = delivery.exchange
-        if exchange.state is not State.PROCEEDING:
+        if exchange.state is not State.PROCEEDING or self._cancel_sent:
             return  # Not before a provisional answer (RFC 3261 section 9.1): `_progress` comes back here.
+        self._cancel_sent = True
         request = cancel_for(exchange.machine.request, self._cancelled)
         self.core.layer.request(request, exchange.path, lambda response: None, lambda reason: None)
         # RFC 3261 section 9.1: an old far end may never answer the INVITE after a CANCEL.
@@ -296,22 +301,22 @@ class OutgoingCall(Session):
             self._fail(487)
 
     def _broken(self, reason: str) -> None:
+        if self.state is not SessionState.EARLY or (not self._cancelled and self._went_on(self._redirects.next())):
+            return
         if reason == "timeout":
-            self._fail(487 if self._cancelled else 408)
+            self._fail(408)
         else:
             self._fail(503, word="unreachable")
 
     def _fail(self, status: int, response: Response | None = None, *, word: str = "", phrase: str = "") -> None:
         if self.state is not SessionState.EARLY:
             return
+        if self._cancelled:
+            status, response, phrase = 487, None, ""
         phrase = phrase or (response.phrase if response is not None else phrase_for(status))
         reasons = reasons_in(response) if response is not None else ()
         word = self._cancelled or word or word_for(status, reasons, rang=self._rang)
         self.end("failed", lambda: self.on_failed(Failure(status, phrase, word)))
-
-
-MAX_FORKS = 16
-"""Early dialogs of one call; a fork has a few, only a flood has more."""
 
 
 def cancel_for(invite: Request, word: str = "") -> Request:

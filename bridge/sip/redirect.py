@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -10,6 +11,8 @@ from .errors import SipError
 from .grammar import parameter
 from .message import Response
 from .uri import Uri
+
+_QUALITY = re.compile(r"[01](?:\.\d{0,3})?\Z")
 
 MAX_TARGETS = 5
 """Redirections that one call follows; more are a loop or a trap."""
@@ -20,21 +23,31 @@ class Redirects:
 
     def __init__(self, first: Uri, allowed: Callable[[Uri], bool]) -> None:
         self._allowed = allowed
+        self._schemes = ("sips",) if first.scheme == "sips" else ("sip", "sips")
         self._seen = {str(first)}
         self._waiting: list[tuple[float, Uri]] = []
 
     def after(self, response: Response) -> Uri | None:
-        """The next target after a refusal: of a 3xx the Contact with the highest q first; None when none is left."""
-        if 300 <= response.status < 400:
+        """The next target after a refusal: of a 3xx the Contact with the highest q first; None when none is left.
+
+        A 6xx speaks for all of them (section 21.6).
+        """
+        if response.status >= 600:
+            return None
+        if response.status < 400:
             self._waiting += self._targets(response)
             self._waiting.sort(key=lambda entry: -entry[0])
+        return self.next()
+
+    def next(self) -> Uri | None:
+        """The next target when the last could not be reached; None when none is left."""
         return self._waiting.pop(0)[1] if self._waiting else None
 
     def _targets(self, response: Response) -> list[tuple[float, Uri]]:
         found = []
         for address in _contacts(response):
             text = str(address.uri)
-            fits = address.uri.scheme in ("sip", "sips") and address.uri.headers is None and text not in self._seen
+            fits = address.uri.scheme in self._schemes and address.uri.headers is None and text not in self._seen
             if fits and len(self._seen) <= MAX_TARGETS and self._allowed(address.uri):
                 self._seen.add(text)
                 found.append((_quality(address), address.uri))
@@ -51,7 +64,5 @@ def _contacts(response: Response) -> list[Address]:
 
 
 def _quality(address: Address) -> float:
-    try:
-        return float(parameter(address.parameters, "q") or 1)
-    except ValueError:
-        return 0.0
+    match = _QUALITY.match(parameter(address.parameters, "q") or "1")
+    return min(float(match[0]), 1.0) if match else 0.0

@@ -32,7 +32,14 @@ class SessionRefresh:
 
     def answer(self, request: Request) -> list[Header]:
         """Agree to an INVITE or UPDATE of the peer; what the 2xx says of it. SipError 422 when it asks too much."""
-        timer = session_timer.accept(request, self._policy, self.timer)
+        return self.grant(self.asked(request), request)
+
+    def asked(self, request: Request) -> Timer | None:
+        """The timer that a 2xx to an INVITE or UPDATE of the peer would start. SipError 422 when it asks too much."""
+        return session_timer.accept(request, self._policy, self.timer)
+
+    def grant(self, timer: Timer | None, request: Request) -> list[Header]:
+        """Start it, for only a 2xx does (section 9); what that 2xx says of it."""
         self._start(timer)
         return session_timer.response_headers(timer, request)
 
@@ -53,6 +60,10 @@ class SessionRefresh:
         offer, self._offer = self._offer, None
         self._start(session_timer.agreed(response, self._policy, offer))
 
+    def refused(self) -> None:
+        """A final refusal of an INVITE or UPDATE of ours: the timer runs on as it was."""
+        self._offer = None
+
     def stop(self) -> None:
         """The call is over."""
         for alarm in (self._alarm, self._expiry):
@@ -62,9 +73,9 @@ class SessionRefresh:
     def _start(self, timer: Timer | None) -> None:
         self.stop()
         self.timer = timer
-        if timer is None:
-            return
         core = self._session.core
+        if timer is None or self._session.is_over:
+            return
         now = core.clock()
         if timer.refresher == "us":
             self._alarm = core.alarms.at(timer.refresh_at(now), self._refresh)
@@ -76,7 +87,7 @@ class SessionRefresh:
     def _refreshed(self, status: int, answer: object) -> None:
         """The 2xx has started the timer anew; after a refusal the next try comes before the session expires."""
         timer, core = self.timer, self._session.core
-        if status >= 300 and timer is not None and self._expiry is not None:
+        if status >= 300 and timer is not None and self._expiry is not None and not self._session.is_over:
             left = self._expiry.when - core.clock()
             self._alarm = core.after(max(left / 2, 1.0), self._refresh)
 

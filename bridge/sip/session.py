@@ -7,12 +7,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from .acceptance import Acceptance
+from .acks import Acks
 from .capabilities import Capabilities
 from .core import Core, with_sdp
 from .delivery import Delivery
 from .dialog import Dialog
-from .headers import Headers
-from .layer import Exchange, Path
+from .layer import Exchange, Path, is_direct
 from .message import Request, Response
 from .offers import Offers, OnResult
 from .refresh import SessionRefresh
@@ -87,6 +87,7 @@ class Session:
         """Whether the far end of `path` is the other user agent itself, and answers nowhere else (RFC 5626)."""
         self.known_dialog: Dialog | None = None
         self._acceptance: Acceptance | None = None
+        self.acks = Acks(self)
         core.sessions[call_id, tag] = self
         core.stats.calls += 1
 
@@ -137,16 +138,26 @@ class Session:
         """Ask the peer to call `target`, in place of the call `replaces` if given (RFC 3515, RFC 3891).
 
         `on_progress` gets the status of that call as the peer tells it, and whether it is the last word. A
-        refused REFER is the last word too.
+        refused REFER is the last word too; 491 when an earlier one is still under way. When this call ends first,
+        `on_ended` is the last word.
         """
-        self.transfer = Transfer(self, target, on_progress, replaces)
-        self.transfer.begin()
+        transfer = Transfer(self, target, on_progress, replaces)
+        if self.transfer is not None and not self.transfer.is_over:
+            self.core.after(0, lambda: on_progress(491, True))
+        else:
+            self.transfer = transfer
+            transfer.begin()
 
     # What the user agent gives to the call.
 
     def matches(self, request: Request) -> bool:
         """Whether a request with our tag is really of this dialog."""
         return self.known_dialog is not None and (request.from_.tag or "") == self.known_dialog.remote_tag
+
+    def is_meant_by(self, replaces: Replaces) -> bool:
+        """Whether a Replaces names this call (RFC 3891 section 3)."""
+        dialog = self.known_dialog
+        return dialog is not None and replaces.matches(self.id, self.tag, dialog.remote_tag)
 
     def in_order(self, request: Request) -> bool:
         """Whether the CSeq of a request is not behind the last one."""
@@ -174,9 +185,27 @@ class Session:
         assert self.known_dialog is not None
         return self.known_dialog
 
+    @property
+    def is_over(self) -> bool:
+        """Whether one side has hung up."""
+        return self.state in (SessionState.ENDING, SessionState.ENDED)
+
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether a 2xx of ours to an INVITE has no ACK yet."""
+        return self._acceptance is not None and self._acceptance.pending
+
     def move(self, state: SessionState) -> None:
         assert state in MOVES[self.state], f"{self.state} to {state}"
         self.state = state
+        if self.is_over:
+            self.refresh.stop()
+
+    def follow(self, exchange: Exchange, target: Uri) -> None:
+        """The peer has named its target anew: it is there now, and at the far end of the way this request came."""
+        self.dialog.target = target
+        self.path = exchange.path
+        self.is_direct = is_direct(exchange.machine.request, exchange.path)
 
     def end(self, reason: str, tell: Callable[[], None] | None = None) -> None:
         """Let go of everything; `tell` is called instead of `on_ended` when given."""
@@ -185,9 +214,10 @@ class Session:
         self.move(SessionState.ENDED)
         self.core.sessions.pop((self.id, self.tag), None)
         self.core.stats.calls -= 1
-        self.refresh.stop()
         if self._acceptance is not None:
             self._acceptance.stop()
+        if self.transfer is not None:
+            self.transfer.stop()
         self.core.after(0, tell or (lambda: self.on_ended(reason)))
 
     def give_up(self, reason: str, text: str) -> None:
@@ -231,31 +261,13 @@ class Session:
             on_failure=lambda reason: on_status(408 if reason == "timeout" else 503),
             authenticator=self.authenticator,
             prefer=self.path,
-            flow=self._flow(within),
+            flow=self.flow(within),
         )
 
-    def acknowledge(self, dialog: Dialog, invite: Request, response: Response, sdp: bytes = b"") -> None:
-        """Send the ACK of a 2xx, again for each repeat of it (RFC 3261 section 13.2.2.4)."""
-        core, cseq = self.core, response.cseq.number
-        proof = [line for line in invite.lines if line.key in ("authorization", "proxy-authorization")]
-
-        def found(paths: list[Path]) -> None:
-            if not paths:
-                core.stats.transport_errors += 1
-                return
-            headers = with_sdp(core.client_headers(), sdp)
-            ack = dialog.request("ACK", core.via(paths[0]), cseq, headers, sdp)
-            core.send(Request(Headers((*ack.lines, *proof)), ack.body, "ACK", ack.uri), paths[0])
-
-        flow = self._flow(dialog)
-        if flow is not None:
-            found([flow])
-        else:
-            core.locate(dialog.hop, self.path, found)
-
-    def accept(self, exchange: Exchange, on_ack: Callable[[Request], None], headers: Sequence[Header] = ()) -> None:
-        """Answer an INVITE of this dialog with 200 and `local_sdp`."""
-        sdp = self.offers.sdp_to_send
+    def accept(
+        self, exchange: Exchange, on_ack: Callable[[Request], None], headers: Sequence[Header], sdp: bytes
+    ) -> None:
+        """Answer an INVITE of this dialog with 200 and `sdp`, if any."""
         lines = [
             ("Contact", self.contact_on(exchange.path)),
             *self.core.capabilities(),
@@ -286,7 +298,7 @@ class Session:
         """Whether the call was placed to a sips URI."""
         return False
 
-    def _flow(self, dialog: Dialog) -> Path | None:
+    def flow(self, dialog: Dialog) -> Path | None:
         """The way the call came, where that is the only one: a connection, or a hole in the peer's NAT."""
         path = self.path
         if path is None or not self.is_direct or dialog.routes:
@@ -294,7 +306,7 @@ class Session:
         return path if path.connected or not path.transport.reliable else None
 
     def _unacknowledged(self) -> None:
-        if self.state is not SessionState.ENDED:
+        if not self.is_over:
             self.give_up("ack_timeout", "ack_timeout")
 
     def _same_offer(self, offer: SessionDescription | None) -> bytes | int:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .registrar import Registrar
 
 SCHEMES = ("sip", "sips", "tel")
+INSIDE_ONLY = ("BYE", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY")
+"""What we take within a call and nowhere else."""
 
 
 class UserAgentServer:
@@ -137,7 +139,7 @@ class UserAgentServer:
         """Refuse what nothing can be begun with."""
         if request.method not in KNOWN:
             raise SipError(501, headers=(allow(),))
-        if request.to.tag is not None or request.method == "BYE":
+        if request.to.tag is not None or request.method in INSIDE_ONLY:
             raise SipError(481)
         begins = ("INVITE", "OPTIONS") if self._registrar is None else ("INVITE", "OPTIONS", "REGISTER")
         if request.method not in begins:
@@ -215,11 +217,11 @@ class UserAgentServer:
         if replaces is None:
             return None
         session = self._core.sessions.get((replaces.call_id, replaces.to_tag))
-        if session is None or session.known_dialog is None or session.dialog.remote_tag != replaces.from_tag:
+        if session is None or not session.is_meant_by(replaces):
             raise SipError(481)
         if session.state is Session.State.EARLY and not session.is_ours:
             raise SipError(481)
-        if session.state in (Session.State.ENDING, Session.State.ENDED):
+        if session.is_over:
             raise SipError(603)
         if replaces.early_only and session.state is not Session.State.EARLY:
             raise SipError(486)
