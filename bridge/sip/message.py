@@ -137,9 +137,11 @@ class Request(Message):
         return None if value is None else parse_number(value, "Max-Forwards", 255)
 
     def stamped(self, source: tuple[str, int]) -> Request:
-        """This request with received and rport in its topmost Via (RFC 3261 18.2.1, RFC 3581)."""
+        """This request with received and rport in its topmost Via (RFC 3261 18.2.1, RFC 3581); SipError without one."""
         lines = list(self.lines)
-        index = next(index for index, line in enumerate(lines) if line.key == "via")
+        index = next((index for index, line in enumerate(lines) if line.key == "via"), None)
+        if index is None:
+            raise SipError(400, "Missing Via", reason="missing_via")
         name, _, value = lines[index].raw.partition(":")
         end = next(iter(spans(value, ",")))[1]
         lines[index] = HeaderLine.parse(f"{name}:{stamp(value[:end].rstrip(), source)}{value[end:]}")

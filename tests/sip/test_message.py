@@ -234,3 +234,12 @@ def test_any_mutation_gives_a_message_or_a_sip_error(data: st.DataObject) -> Non
         return
     if isinstance(message, Request):
         bytes(message.stamped(("192.0.2.1", 5060)).response(200, tag="t"))
+
+
+def test_what_has_no_via_cannot_be_stamped() -> None:
+    with pytest.raises(SipError) as caught:
+        parse(text(Via=None))
+    request = caught.value.request
+    assert request is not None
+    with pytest.raises(SipError, match="Missing Via"):
+        request.stamped(("192.0.2.7", 999))
