@@ -48,9 +48,11 @@ class Wire:
         self.local = (OURS, 5060)
         self.sent: list[tuple[bytes, tuple[str, int]]] = []
         self.broken = False
+        self.dead: set[tuple[str, int]] = set()
+        """Peers that nothing can be sent to."""
 
     def send(self, data: bytes, peer: tuple[str, int], name: str = "") -> None:
-        if self.broken:
+        if self.broken or peer in self.dead:
             raise OSError("no route")
         self.sent.append((data, peer))
 
@@ -76,6 +78,8 @@ class Stack:
         self.alarms = Alarms()
         self.addresses: dict[str, str | list[str]] = {}
         """What the names of the tests resolve to."""
+        self.lookups: list[Callable[[], None]] | None = None
+        """Answers of a slow resolver, to be given by hand; None when it answers at once."""
         self.core = Core(
             clock=lambda: self.now,
             alarms=self.alarms,
@@ -103,7 +107,11 @@ class Stack:
         host = uri.parameter("maddr") or uri.host
         found = self.addresses.get(host, [host] if family_of(host) else [])
         hosts = [found] if isinstance(found, str) else found
-        done([Target(self.wire.name, literal, uri.port or 5060, host) for literal in hosts])
+        targets = [Target(self.wire.name, literal, uri.port or 5060, host) for literal in hosts]
+        if self.lookups is None:
+            done(targets)
+        else:
+            self.lookups.append(lambda: done(targets))
 
     def receive(self, text: str | bytes, source: tuple[str, int] = PEER) -> None:
         """One datagram; Content-Length must be right or absent."""
@@ -118,6 +126,22 @@ class Stack:
         """What went out since the last time."""
         sent, self.wire.sent = self.wire.sent, []
         return [parse(data) for data, _ in sent]
+
+    def peers(self) -> list[tuple[str, int]]:
+        """Where that went which `take` will give."""
+        return [peer for _, peer in self.wire.sent]
+
+    def request(self, method: str) -> Request:
+        """The only message that went out since the last time, a request of ours."""
+        (message,) = self.take()
+        assert isinstance(message, Request) and message.method == method, message
+        return message
+
+    def answer(self) -> Response:
+        """The only message that went out since the last time, an answer of ours."""
+        (message,) = self.take()
+        assert isinstance(message, Response), message
+        return message
 
     def statuses(self) -> list[int | str]:
         """Status or method of what went out since the last time."""
@@ -202,3 +226,19 @@ def confirmed(stack: Stack, **changes: object) -> tuple[Invitation, str]:
     stack.receive(request("ACK", branch="z9hG4bKack", to_tag=tag))
     assert call.state is call.State.CONFIRMED
     return call, tag
+
+
+def talking(stack: Stack, extra: str = "", **options: Any) -> tuple[OutgoingCall, Request]:
+    """A call of ours that was answered; its INVITE with it."""
+    call = stack.call(**options)
+    stack.advance(0.0)
+    asked = stack.request("INVITE")
+    stack.receive(reply(asked, 200, body=OFFER, extra=extra))
+    stack.request("ACK")
+    assert call.state is call.State.CONFIRMED
+    return call, asked
+
+
+def inside(asked: Request, method: str, **changes: Any) -> str:
+    """A request of the far end inside a call of ours that it took as "b"; `asked` is our INVITE."""
+    return request(method, **{"tag": "b", "to_tag": asked.from_.tag, "call_id": asked.call_id, **changes})
