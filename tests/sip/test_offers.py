@@ -1,77 +1,19 @@
-"""Changes inside a call by re-INVITE and UPDATE, from either side and both at once (RFC 3261 14, 3311, 3264, 5407)."""
+"""Changes inside a call by re-INVITE and UPDATE, from either side (RFC 3261 section 14, RFC 3311, RFC 3264)."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytest
 
 from bridge.sip.digest import Authenticator, Credentials
-from bridge.sip.message import Request, Response
-from bridge.sip.offers import GLARE_TRIES
+from bridge.sip.message import Request
 from bridge.sip.sdp import SessionDescription
-from bridge.sip.session import Session, SessionState
+from bridge.sip.session import SessionState
 
-from .stack import ANSWER, OFFER, Stack, confirmed, inside, invite, reply, request, tag_of, talking
+from .calls import METHODS, MOVED, MOVED_AGAIN, Call, acks
+from .stack import ANSWER, OFFER, Stack, invite, reply, request, tag_of
 
-MOVED = ANSWER.replace(b"5000", b"5002")
-MOVED_AGAIN = ANSWER.replace(b"5000", b"5004")
-METHODS = ("INVITE", "UPDATE")
 CHALLENGE = 'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
 ELSEWHERE = "<sip:x@192.0.2.44>"
-
-
-class Call:
-    """A call that stands, whoever began it, and what changes of it told."""
-
-    def __init__(self, *, ours: bool = False, extra: str = "") -> None:
-        self.stack = stack = Stack()
-        self.results: list[tuple[int, int | None]] = []
-        self.session: Session
-        if ours:
-            self.session, asked = talking(stack, extra)
-            self.ask: Callable[..., str] = lambda method, **changes: inside(asked, method, **changes)
-        else:
-            self.session, tag = confirmed(stack, extra=extra)
-            self.ask = lambda method, **changes: request(method, **{"to_tag": tag, **changes})
-        self.session.on_ended = stack.ended.append
-        self.session.on_offer = lambda offer: ANSWER
-        self.tag = self.session.dialog.remote_tag
-
-    def change(self, method: str, sdp: bytes = MOVED) -> None:
-        make = self.session.reinvite if method == "INVITE" else self.session.update
-        make(sdp, lambda status, answer: self.results.append((status, answer and answer.media[0].port)))
-
-    def asked(self, method: str) -> Request:
-        return self.stack.request(method)
-
-    def waited(self) -> Request:
-        """What goes out next, in the very moment that it does."""
-        until = self.stack.now + 10.0
-        while not self.stack.peers():
-            assert self.stack.now < until
-            self.stack.advance(0.01)
-        (message,) = self.stack.take()
-        assert isinstance(message, Request)
-        return message
-
-    def answered(self, to: Request, status: int, **more: str) -> list[int | str]:
-        """Let the peer answer; what goes out then."""
-        self.stack.receive(reply(to, status, tag=self.tag, **more))
-        return self.stack.statuses()
-
-    def offered(self, method: str, cseq: int, *, body: str = OFFER, **changes: object) -> Response:
-        """Let the peer offer; our answer."""
-        self.stack.receive(self.ask(method, cseq=cseq, branch=f"z9hG4bKoffer{cseq}", body=body, **changes))
-        return self.stack.answer()
-
-    def acked(self, cseq: int, body: str = "") -> None:
-        self.stack.receive(self.ask("ACK", cseq=cseq, branch=f"z9hG4bKack{cseq}", body=body))
-
-
-def acks(method: str) -> list[int | str]:
-    return ["ACK"] if method == "INVITE" else []
-
 
 # Ours
 
@@ -215,97 +157,6 @@ def test_changes_of_no_call_are_refused_in_the_loop() -> None:
     assert results == []
     stack.advance(0.0)
     assert results == [491, 481]
-
-
-# Glare
-
-
-@pytest.mark.parametrize(("ours", "least", "most"), [(True, 2.1, 4.0), (False, 0.0, 2.0)])
-@pytest.mark.parametrize("method", METHODS)
-def test_after_glare_each_side_waits_in_its_own_time(method: str, ours: bool, least: float, most: float) -> None:
-    waited = []
-    for _ in range(25):
-        call = Call(ours=ours)
-        call.change(method)
-        sent = call.asked(method)
-        assert call.answered(sent, 491) == acks(method)
-        begun = call.stack.now
-        message = call.waited()
-        assert (message.method, message.body, message.cseq.number) == (method, sent.body, sent.cseq.number + 1)
-        waited.append(call.stack.now - begun)
-        call.answered(message, 200, body=OFFER)
-        assert call.results == [(200, 4000)]
-    assert least - 0.011 <= min(waited) and max(waited) <= most + 0.011
-    assert max(waited) - min(waited) > 0.5
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_glare_without_end_is_given_up(method: str) -> None:
-    call = Call(ours=True)
-    call.change(method)
-    for _ in range(GLARE_TRIES + 1):
-        assert call.results == []
-        call.answered(call.waited(), 491)
-    assert call.results == [(491, None)]
-    assert call.session.local_sdp == ANSWER
-    call.stack.advance(30.0)
-    assert [item for item in call.stack.statuses() if item == method] == []
-
-
-@pytest.mark.parametrize("mine", METHODS)
-@pytest.mark.parametrize("theirs", METHODS)
-def test_an_offer_of_the_peer_during_ours_is_glare(mine: str, theirs: str) -> None:
-    call = Call()
-    call.session.on_offer = lambda offer: pytest.fail("asked")
-    call.change(mine)
-    sent = call.asked(mine)
-    assert call.offered(theirs, 5).status == 491
-    call.session.on_offer = lambda offer: ANSWER
-    call.answered(sent, 200, body=OFFER)
-    assert call.offered(theirs, 6).status == 200
-
-
-def test_an_update_without_an_offer_is_no_glare() -> None:
-    call = Call()
-    call.change("UPDATE", b"")
-    sent = call.asked("UPDATE")
-    assert (sent.body, sent.header("Content-Type")) == (b"", None)
-    assert call.offered("INVITE", 5).status == 200
-    call.acked(5)
-    call.change("INVITE")
-    call.stack.advance(0.0)
-    assert call.results == [(491, None)]
-    call.answered(sent, 200)
-    assert call.results[1:] == [(200, None)]
-    call.change("INVITE")
-    mine = call.asked("INVITE")
-    assert call.offered("UPDATE", 6, body="").status == 200
-    call.answered(mine, 200, body=OFFER)
-
-
-def test_what_waits_for_its_next_try_is_not_overtaken() -> None:
-    """Hold, then resume: the hold that met an offer of the peer must not come last."""
-    call = Call(ours=True)
-    call.change("INVITE", MOVED)
-    call.answered(call.asked("INVITE"), 491)
-    call.change("INVITE", MOVED_AGAIN)
-    call.stack.advance(0.0)
-    assert call.results == [(491, None)]
-    again = call.waited()
-    assert again.method == "INVITE"
-    assert b"5002" in again.body
-    call.answered(again, 200, body=OFFER)
-    assert call.results[1:] == [(200, 4000)]
-
-
-def test_a_try_that_meets_the_peers_question_waits_on_but_not_for_ever() -> None:
-    call = Call()
-    call.change("INVITE")
-    call.answered(call.asked("INVITE"), 491)
-    assert call.offered("INVITE", 5, body="").status == 200  # its ACK, with the answer, does not come
-    call.stack.advance(4.0 * GLARE_TRIES)
-    assert "INVITE" not in call.stack.statuses()
-    assert call.results == [(491, None)]
 
 
 # The peer's
