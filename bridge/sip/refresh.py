@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from . import session_timer
 from .alarms import Alarm
 from .message import Request, Response
+from .sdp import SessionDescription
 from .session_timer import Timer
 
 if TYPE_CHECKING:
@@ -84,9 +85,11 @@ class SessionRefresh:
     def _refresh(self) -> None:
         self._session.offers.refresh(self._refreshed)
 
-    def _refreshed(self, status: int, answer: object) -> None:
+    def _refreshed(self, status: int, answer: SessionDescription | None) -> None:
         """The 2xx has started the timer anew; after a refusal the next try comes before the session expires."""
         timer, core = self.timer, self._session.core
+        if answer is not None and status < 300:
+            self._session.on_answer(answer)  # the peer may have moved in it
         if status >= 300 and timer is not None and self._expiry is not None and not self._session.is_over:
             left = self._expiry.when - core.clock()
             self._alarm = core.after(max(left / 2, 1.0), self._refresh)

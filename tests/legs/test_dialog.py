@@ -118,6 +118,17 @@ class TestOfTheirs:
             assert again.media[2].formats == ("8", "0", "101")
 
 
+class TestRefresh:
+    async def test_a_peer_that_moves_in_its_answer_to_a_refresh_is_followed(self) -> None:
+        other = Bench()
+        with Bench().connected() as bench, other:
+            bench.invitation.local_sdp = bench.invitation.sent
+            bench.invitation.on_answer(other.offer("0 101"))
+            bench.phone.received()
+            bench.tick(2)
+            assert (len(other.phone.received()), bench.phone.received(), bench.ended) == (2, [], [])
+
+
 class TestDelayedOffer:
     async def test_ours_is_a_full_offer_and_the_answer_may_choose_the_other_law(self) -> None:
         with Bench("0 101").connected() as bench:

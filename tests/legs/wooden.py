@@ -30,6 +30,7 @@ class Invitation:
         self.told: list[str] = []
         self.sent = b""
         """The last description of ours."""
+        self.local_sdp = b""
         self.infos: list[tuple[str, bytes]] = []
         self.on_confirmed: Callable[[SessionDescription | None], None]
         self.on_ended: Callable[[str], None]
