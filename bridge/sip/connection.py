@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
         self._frames: Iterator[bytes | KeepAlive] = iter(())
         self._queue: list[bytes] = []
         self._paused = False
-        self._since = self._active = self._pinged = clock()
+        self._since = self._active = self._pinged = self._spared = clock()
         self._partial_since: float | None = None
         self._proven = False
 
@@ -149,6 +149,14 @@ class Connection(asyncio.Protocol):
         self._pinged = self._clock()
         self._owner.stats.pings += 1
         self._write(PING)
+
+    def spare(self) -> None:
+        """Something lives on it: its idle time begins anew."""
+        self._spared = self._clock()
+
+    def pass_over(self) -> None:
+        """Nothing lives on it: the time until a ping begins anew."""
+        self._pinged = self._clock()
 
     def finish(self, reason: str) -> None:
         """Close it when what was written has gone out."""
@@ -186,8 +194,8 @@ class Connection(asyncio.Protocol):
         return "partial" if begun is not None and now - begun >= limits.half_open_s else None
 
     def idle(self, now: float) -> float:
-        """Seconds without a byte either way."""
-        return now - self._active
+        """Seconds without a byte either way or a sign that it is in use."""
+        return now - max(self._active, self._spared)
 
     def wants_ping(self, now: float) -> bool:
         """Whether it is one of ours that has been silent for long enough."""
@@ -250,9 +258,7 @@ class Connection(asyncio.Protocol):
         self._owner.message(self, frame)
 
     def _caught_up(self) -> None:
-        if not self._framer.partial:
-            self._partial_since = None
-        elif self._partial_since is None:
+        if self._framer.partial and self._partial_since is None:
             self._partial_since = self._clock()
         if self._paused and self._transport is not None:
             self._paused = False

@@ -68,8 +68,6 @@ class Listener:
                     return
                 continue  # this one peer is gone already; the others are not
             self._admit(accepted, (source[0], source[1]))
-            if self._socket.fileno() < 0:
-                return
 
     def _pause(self, error: OSError) -> None:
         log.warning("sip.cannot_accept", reason=str(error), hint="raise the limit of open files")

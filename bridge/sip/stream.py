@@ -169,7 +169,7 @@ class StreamTransport:
         self.stats.close(connection.reason)
         self._connections.discard(connection)
         if connection.accepted:
-            network = _network(connection.peer[0])
+            network = network_of(connection.peer[0])
             self._accepted[network] -= 1
             if not self._accepted[network]:
                 del self._accepted[network]
@@ -249,7 +249,7 @@ class StreamTransport:
     # What strangers open.
 
     def _admit(self, sock: socket.socket, source: Address) -> None:
-        network = _network(source[0])
+        network = network_of(source[0])
         if self._accepted.total() >= self.limits.connections or self._accepted[network] >= self.limits.per_host:
             self.stats.refused += 1
             sock.close()
@@ -262,14 +262,19 @@ class StreamTransport:
         self._open(connection, self._establish(connection))
 
     def _tend(self, connection: Connection, now: float) -> None:
+        """`in_use` may look through every call, so it is asked once for each span of silence, not in each sweep."""
         idle = connection.idle(now) >= self.limits.idle_s
-        if not idle and not connection.wants_ping(now):
+        silent = connection.wants_ping(now)
+        if not idle and not silent:
             return
         if self._lives(connection):
-            if connection.wants_ping(now):
+            connection.spare()
+            if silent:
                 connection.ping()
         elif idle:
             connection.finish("idle")
+        else:
+            connection.pass_over()
 
     def _lives(self, connection: Connection) -> bool:
         return self._in_use(connection.peer) or (connection.alias is not None and self._in_use(connection.alias))
@@ -287,7 +292,7 @@ def _prepare(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _network(host: str) -> str:
+def network_of(host: str) -> str:
     """What counts as one host: an IPv4 address, an IPv6 /64."""
     address = ip_address(host.partition("%")[0])
     return host if address.version == 4 else str(int(address) >> 64)

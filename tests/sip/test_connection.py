@@ -8,8 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from bridge.sip.connection import MOVES, Connection, Phase, StreamLimits
+from bridge.sip import stream
+from bridge.sip.connection import MOVES, Address, Connection, Phase, StreamLimits
 from bridge.sip.framing import MAX_HEAD
+from bridge.sip.stream import network_of
 
 from .streams import HOST, Station, deaf_socket, numbered, on_both_loops, station, stranger, until
 
@@ -82,11 +84,33 @@ async def test_an_idle_connection_is_closed_unless_something_lives_on_it() -> No
         await opened(near, far)
         far.used.add(far.source)
         far.pass_time(10_000)
-        assert far.transport.connections == 1
+        assert only(far).reason == ""
         far.used.clear()
-        far.pass_time(0)
+        far.pass_time(599)
+        assert only(far).reason == ""
+        far.pass_time(2)
         await until(lambda: far.stats.closed == {"idle": 1})
         await until(lambda: near.lost == [far.address])
+
+
+@on_both_loops
+@pytest.mark.parametrize("lives", [True, False])
+async def test_whether_it_is_in_use_is_not_asked_in_every_sweep(lives: bool) -> None:
+    asked: list[Address] = []
+
+    def in_use(peer: Address) -> bool:
+        asked.append(peer)
+        return lives
+
+    async with station() as near, station() as far:
+        await opened(near, far)
+        near.transport._in_use = far.transport._in_use = in_use
+        for _ in range(590):
+            near.pass_time(1)
+        assert len(asked) == 590 // 30
+        for _ in range(650):
+            far.pass_time(1)
+        assert len(asked) == 590 // 30 + 1
 
 
 @on_both_loops
@@ -107,7 +131,7 @@ async def test_what_lives_on_an_alias_keeps_the_connection() -> None:
         far.transport.alias(far.source, 5060)
         far.used.add((HOST, 5060))
         far.pass_time(10_000)
-        assert far.transport.connections == 1
+        assert only(far).reason == ""
 
 
 @on_both_loops
@@ -117,7 +141,7 @@ async def test_a_connection_of_ours_is_pinged_while_something_lives_on_it() -> N
         near.pass_time(40)
         assert near.stats.pings == 0
         near.used.add(far.address)
-        near.pass_time(0)
+        near.pass_time(31)
         near.pass_time(0)
         assert near.stats.pings == 1
         await until(lambda: far.stats.keepalives == 1)
@@ -129,6 +153,19 @@ async def test_a_connection_of_ours_is_pinged_while_something_lives_on_it() -> N
         far.used.add(far.source)
         far.pass_time(40)
         assert far.stats.pings == 0
+
+
+@on_both_loops
+async def test_the_ages_are_looked_at_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "SWEEP_S", 0.01)
+    async with station() as near, stranger(near) as peer:
+        await until(lambda: near.transport.connections)
+        near.now += 40
+        await peer.hear_end()
+        async with stranger(near) as second:
+            await until(lambda: near.transport.connections)
+            near.now += 40
+            await second.hear_end()
 
 
 @on_both_loops
@@ -178,9 +215,11 @@ async def test_after_an_unusable_message_the_peer_is_reached_over_a_new_connecti
 @on_both_loops
 async def test_who_does_not_end_a_broken_stream_is_cut_off() -> None:
     async with station() as near, stranger(near) as peer:
+        near.pass_time(20)
         peer.say(b"x\n\n")
         await until(lambda: near.broken)
         near.pass_time(4.9)
+        await asyncio.sleep(0.01)
         assert near.transport.connections == 1
         near.pass_time(0.2)
         await until(lambda: near.stats.closed == {"framing": 1})
@@ -255,6 +294,13 @@ async def test_too_many_connections_of_one_host_are_refused() -> None:
         async with stranger(near) as again:
             again.say(numbered(2))
             await until(lambda: len(near.received) == 2)
+
+
+def test_what_counts_as_one_host() -> None:
+    assert network_of("192.0.2.1") != network_of("192.0.2.2")
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1")
+    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
+    assert network_of("fe80::1%lo") == network_of("fe80::2%lo")
 
 
 @on_both_loops

@@ -56,6 +56,13 @@ def test_an_accepted_connection_stands_for_its_address_but_for_no_name() -> None
     assert flows.find(PEER, "one.example") is None
 
 
+def test_what_a_peer_opened_to_us_stays_its_own_way_back() -> None:
+    flows = Flows(verifying=True)
+    connection = accepted(flows)
+    opened(flows, "one.example")
+    assert flows.find(PEER, "") is connection
+
+
 def test_a_connection_verified_for_the_address_comes_before_an_accepted_one() -> None:
     flows = Flows(verifying=True)
     accepted(flows)

@@ -62,6 +62,7 @@ MESSAGES = {
     "folded": message("Content-Length:\r\n\t 2\r\n ", b"ab"),
     "bare line feeds": message("Content-Length: 2", b"\n\n", end=b"\n"),
     "last of several headers": message("Subject: l:9\r\nX: a\r\n Content-Length: 7\r\nContent-Length: 1", b"x"),
+    "a first line like a header": b"l: 9\r\nl: 1\r\n\r\nx",
     "a call": INVITE,
 }
 

@@ -60,6 +60,13 @@ def test_a_server_is_verified_against_the_ca_and_the_name(authority: Authority, 
     assert "certificate" in failures(server, TlsSettings())
 
 
+def test_without_a_ca_the_system_decides(
+    authority: Authority, ours: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    assert failures(TlsSettings(ours.certificate, ours.key), TlsSettings()) == []
+
+
 def test_verification_can_be_switched_off(ours: Certificate) -> None:
     server = TlsSettings(ours.certificate, ours.key)
     assert failures(server, TlsSettings(verify_servers=False), "elsewhere.example") == []
