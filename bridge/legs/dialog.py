@@ -109,7 +109,10 @@ class DialogLeg(RtpLeg):
     def _on_answer(self, answer: SessionDescription) -> None:
         """The answer to an offer of ours that the dialog made: asked for by a re-INVITE, or to refresh the session."""
         ours, self._offer = self._offer, None
-        self._accept(ours or SessionDescription.parse(self.session.local_sdp), answer)
+        if ours is not None:
+            self._accept(ours, answer)
+        elif self.session.local_sdp:
+            self._accept(SessionDescription.parse(self.session.local_sdp), answer)
 
     def _accept(self, ours: SessionDescription, answer: SessionDescription) -> bool:
         """An answer cannot be refused any more: one without audio is the end."""
