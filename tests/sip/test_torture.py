@@ -356,12 +356,7 @@ async def outcome(text: str) -> tuple[bytes, bytes, UserAgent, Answering]:
         return data, answer, service, application
 
 
-LATER = {"multipart with a description inside"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.xfail(strict=False)] if n in LATER else []) for n in TAKEN]
-)
+@pytest.mark.parametrize("name", TAKEN)
 async def test_what_is_legal_is_taken(name: str) -> None:
     data, answer, service, application = await outcome(TAKEN[name])
     assert answer.startswith(b"SIP/2.0 200 "), answer

@@ -125,19 +125,25 @@ class Sipp:
         self._program = program
         self._folder = folder
 
+    def another(self) -> Sipp:
+        """A second SIPp beside this one."""
+        folder = self._folder / "another"
+        folder.mkdir()
+        return Sipp(self._program, folder, self.transport)
+
     @property
     def _over(self) -> str:
         """What a URI has so that requests for it come this way."""
         return "" if self.transport == "udp" else ";transport=tcp"
 
-    async def call(self, name: str, port: int, *, calls: int = 1, **slots: str) -> None:
+    async def call(self, name: str, port: int, /, *, calls: int = 1, **slots: str) -> None:
         """SIPp calls 600 at that port of ours, `calls` times at once."""
         rate = ["-l", str(calls), "-r", "100"]  # The first call waits for one period of the rate.
         with self._start(name, calls, free_signalling_port(), [f"{HOST}:{port}", *rate], slots) as program:
             await self._judge(program)
 
     @asynccontextmanager
-    async def answer(self, name: str, *, calls: int = 1, **slots: str) -> AsyncIterator[str]:
+    async def answer(self, name: str, /, *, calls: int = 1, **slots: str) -> AsyncIterator[str]:
         """SIPp takes a call: gives its URI. Leaving waits for SIPp to be content."""
         port = free_signalling_port()
         kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM

@@ -8,7 +8,7 @@ import pytest
 
 from tests.sip.phone import OFFER, Answering, port_of, until
 
-from .scenario import Sipp
+from .scenario import BLOCKS, Sipp
 from .serving import Story, serving, when_confirmed
 
 pytestmark = pytest.mark.phone
@@ -33,6 +33,16 @@ async def test_our_bye_takes_the_connection_of_the_call(sipp: str, tmp_path: Pat
     async with serving(application) as service:
         await Sipp(sipp, tmp_path, "tcp-each").call("hung_up", port_of(service), calls=CALLS)
         await until(lambda: application.ended == ["hung_up"] * CALLS)
+        assert sum(stream.stats.opened for stream in service.listeners.streams) == 0
+
+
+async def test_our_bye_takes_the_connection_where_the_contact_leads_nowhere(sipp: str, tmp_path: Path) -> None:
+    application = Answering()
+    when_confirmed(application, lambda call: call.hang_up())
+    caller = BLOCKS["CALLER"].replace("[local_port];transport", "9;transport")
+    async with serving(application) as service:
+        await Sipp(sipp, tmp_path, "tcp").call("hung_up", port_of(service), caller=caller)
+        await until(lambda: application.ended == ["hung_up"])
         assert sum(stream.stats.opened for stream in service.listeners.streams) == 0
 
 
