@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from functools import partial
@@ -114,6 +115,7 @@ async def test_failed_handshakes_are_counted_and_leave_no_trace(
     secret: TlsSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(False)  # a debugged loop may show its traces
     async with station("TLS", tls=secret) as near:
         async with stranger(near) as plain:
             plain.say(numbered(1))
