@@ -44,9 +44,10 @@ class Service(Program):
         environ: Mapping[str, str] | None = None,
         listen: Sequence[str] = ("udp",),
         authority: Authority | None = None,
+        until: str = "/readyz",
         **sections: Any,
     ) -> Service:
-        """Start it with one agent and wait until `/readyz` says so. NotReady with its log when it does not.
+        """Start it with one agent and wait until the page `until` says 200. NotReady with its log when it does not.
 
         `listen` names the transports: udp, tcp, and tls, for which `authority` issues the certificate.
         """
@@ -66,14 +67,18 @@ class Service(Program):
         command = [sys.executable, "-m", "bridge", "serve", "--config", str(path)]
         service = cls(command, folder, environment=dict(os.environ) | dict(environ or {}))
         service.sip_port, service.tls_port, service.http_port = sip, tls, http
-        await service._until_ready()
+        try:
+            await service._until_ready(until)
+        except NotReady:
+            service.stop()
+            raise
         return service
 
-    async def _until_ready(self, within: float = 20) -> None:
+    async def _until_ready(self, page: str, within: float = 20) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while self.process.poll() is None:
-                    status, _ = await self.get("/readyz")
+                    status, _ = await self.get(page)
                     if status == 200:
                         return
                     await asyncio.sleep(0.05)
