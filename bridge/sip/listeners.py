@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,5 @@ class Listeners:
             udp.close()
         for stream in self.streams:
             stream.close()
-        for stream in self.streams:
-            await stream.wait_closed()
+        await asyncio.gather(*(stream.wait_closed() for stream in self.streams))
         self._udp, self.streams, self.transports = [], [], []

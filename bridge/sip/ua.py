@@ -209,9 +209,12 @@ class UserAgent:
     # What comes in
 
     def _receive(self, transport: Transport, data: bytes, source: tuple[str, int]) -> None:
-        """The guard: whatever a stranger sends ends as a call, an answer or a counted drop."""
+        self._guard(source, lambda: self._take(transport, data, source))
+
+    def _guard(self, source: tuple[str, int], work: Callable[[], None]) -> None:
+        """Whatever a stranger sends ends as a call, an answer or a counted drop."""
         try:
-            self._take(transport, data, source)
+            work()
         except SipError as error:
             self.stats.drop(error.reason)
         except Exception:
@@ -243,21 +246,18 @@ class UserAgent:
 
     def _broken(self, transport: Transport, head: bytes, error: SipError, source: tuple[str, int]) -> None:
         """A stream that cannot be read on: answer what its last head asks, if that can be read."""
+        self.stats.drop(error.reason)
+        self._guard(source, lambda: self._answer_broken(transport, head, error, source))
+
+    def _answer_broken(self, transport: Transport, head: bytes, error: SipError, source: tuple[str, int]) -> None:
         try:
             message = parse(head.rstrip(b"\r\n") + b"\r\nContent-Length: 0\r\n\r\n")
         except SipError as unread:
-            message_or_none = unread.request
+            request = unread.request
         else:
-            message_or_none = message if isinstance(message, Request) else None
-        try:
-            self.stats.drop(error.reason)
-            if message_or_none is not None:
-                self._refuse(message_or_none, error, transport, source)
-        except SipError:
-            return
-        except Exception:
-            self.stats.drop("internal")
-            log.exception("sip.message_failed", peer=source[0])
+            request = message if isinstance(message, Request) else None
+        if request is not None:
+            self._refuse(request, error, transport, source)
 
     def _in_use(self, peer: tuple[str, int]) -> bool:
         """Whether a call or a binding lives on the connection to `peer`."""
