@@ -16,7 +16,7 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin sipb
 COPY --from=build /opt/sipbridge /opt/sipbridge
 ENV PATH=/opt/sipbridge/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001
-EXPOSE 5060/udp 8080/tcp
+EXPOSE 5060/udp 5060/tcp 5061/tcp 8080/tcp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["sipbridge", "healthcheck"]
 # Reads /etc/sipbridge/sipbridge.yaml when it is there; without it OPENAI_API_KEY alone is enough.
