@@ -10,7 +10,7 @@ from random import SystemRandom
 import structlog
 
 from bridge.config import Config
-from bridge.config.trunk import Register, Trunk
+from bridge.config.trunk import Register
 from bridge.sip.binding import Binding
 from bridge.sip.core import Core
 from bridge.sip.digest import Authenticator, Credentials
@@ -49,7 +49,6 @@ class Trunks:
         """By name: `trunk/user`, with `@server` behind it where a user registers at several."""
         self._trunks = config.trunks
         self._of: dict[str, list[Registration]] = {name: [] for name in config.trunks}
-        self._authenticators = {name: _authenticator(trunk) for name, trunk in config.trunks.items()}
         for name, trunk in config.trunks.items():
             for register in trunk.register_:
                 self._add(name, register, user_agent.core)
@@ -119,11 +118,12 @@ class Trunks:
         if trunk is None:
             return Way()
         registered = next((item for item in self._of[name] if item.registered), None)
+        account = registered or next(iter(self._of[name]), None)
         routes: Sequence[str] = registered.service_route if registered is not None else ()
         if trunk.proxy is not None:
             routes = (_route(trunk.proxy),)
         caller = str(registered.binding.user) if registered is not None else None
-        return Way(tuple(routes), self._authenticators[name], caller)
+        return Way(tuple(routes), Authenticator(account.binding.credentials) if account is not None else None, caller)
 
     def server(self, name: str) -> Uri | None:
         """Whom a bare number on this trunk belongs to: its proxy, else its registrar; None when it has neither."""
@@ -144,11 +144,6 @@ def binding_of(register: Register) -> Binding:
     user = Uri.parse(f"{first.scheme}:{register.user}@{host}")
     name, password = register.credentials
     return Binding(servers, user, (Credentials(name, password),), expires_s=register.expires_s)
-
-
-def _authenticator(trunk: Trunk) -> Authenticator | None:
-    credentials = [Credentials(*register.credentials) for register in trunk.register_]
-    return Authenticator(credentials) if credentials else None
 
 
 def _route(server: str) -> str:
