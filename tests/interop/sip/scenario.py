@@ -51,6 +51,12 @@ Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>""",
 [last_Call-ID:]
 [last_CSeq:]
 Contact: <sip:sipp@[local_ip]:[local_port];transport=[transport]>""",
+    # An answer of SIPp outside a dialog.
+    "PLAIN": """[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]s[call_number]
+[last_Call-ID:]
+[last_CSeq:]""",
     "SDP": """v=0
 o=sipp 1 1 IN IP[local_ip_type] [local_ip]
 s=-
