@@ -23,6 +23,7 @@ from bridge.realtime.events import Event
 from bridge.reception import OPENING, Reception
 from bridge.records import EndReason
 from bridge.signalling import user_agent
+from bridge.sip.tls import TlsError
 from bridge.sums import Sums
 from bridge.trunks import Trunks
 from bridge.web.server import WebServer
@@ -161,8 +162,8 @@ class App:
     async def _bind(self, key: str, where: str, starting: Awaitable[_T]) -> _T:
         try:
             return await starting
-        except ValueError as error:  # a TLS file
-            raise StartFailed(f"sip.tls: {error}") from error
+        except TlsError as error:
+            raise StartFailed(f"sip.tls.{error.setting}: {error}") from error
         except OSError as error:
             hint = {
                 errno.EADDRINUSE: "another service has this port; is sipbridge already running?",

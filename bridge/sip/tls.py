@@ -15,9 +15,17 @@ _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECO
 _NO_COMMON_GROUND = ("VERSION", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "CIPHER", "NO_PROTOCOLS_AVAILABLE")
 
 
+class TlsError(ValueError):
+    """A file or setting that TLS cannot use; `setting` is the field of TlsSettings at fault."""
+
+    def __init__(self, setting: str, words: str) -> None:
+        super().__init__(words)
+        self.setting = setting
+
+
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Files in PEM and what is asked of peers. Both contexts raise ValueError naming the file at fault.
+    """Files in PEM and what is asked of peers. Both contexts raise TlsError naming the file at fault.
 
     `certificate` is our chain, our own first (None when we only connect out); `key` belongs to it (None
     when it is in the same file). `ca` signs the peers (None: what the system trusts). `client_certificates`
@@ -34,11 +42,11 @@ class TlsSettings:
     def server_context(self) -> ssl.SSLContext:
         """For those who connect to us."""
         if self.certificate is None:
-            raise ValueError("TLS: a listener needs a certificate: give a PEM file with its chain, and its key")
+            raise TlsError("certificate", "a listener needs a certificate: give a PEM file with its chain, and its key")
         context = self._context(ssl.PROTOCOL_TLS_SERVER)
         if self.client_certificates:
             if self.ca is None:
-                raise ValueError("TLS: to ask for client certificates, give the PEM file of the CA that signs them")
+                raise TlsError("ca", "to ask for client certificates, give the PEM file of the CA that signs them")
             self._trust(context)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
@@ -57,7 +65,7 @@ class TlsSettings:
 
     def _context(self, protocol: ssl._SSLMethod) -> ssl.SSLContext:
         if self.minimum not in MINIMUM:
-            raise ValueError(f'TLS: the minimum version is "1.2" or "1.3", not {self.minimum!r}')
+            raise TlsError("minimum", f'the minimum TLS version is "1.2" or "1.3", not {self.minimum!r}')
         context = ssl.SSLContext(protocol)
         context.minimum_version = MINIMUM[self.minimum]
         context.options |= ssl.OP_NO_RENEGOTIATION  # else a stranger makes us compute for as long as he likes
@@ -70,16 +78,15 @@ class TlsSettings:
         _readable(key, "key")
 
         def locked() -> str:
-            raise ValueError(f"TLS: {key} is protected by a passphrase: give the key without one")
+            raise TlsError("key", f"{key} is protected by a passphrase: give the key without one")
 
         try:
             context.load_cert_chain(certificate, key, locked)
         except ssl.SSLError as error:
             if "MISMATCH" in (error.reason or ""):
-                text = f"TLS: the key in {key} does not belong to the certificate in {certificate}: give the pair"
-            else:
-                text = f"TLS: {_culprit(certificate, key)}"
-            raise ValueError(text) from error
+                words = f"{key} does not belong to the certificate in {certificate}: give the pair"
+                raise TlsError("key", words) from error
+            raise _culprit(certificate, key) from error
 
     def _trust(self, context: ssl.SSLContext) -> None:
         assert self.ca is not None
@@ -87,24 +94,24 @@ class TlsSettings:
         try:
             context.load_verify_locations(self.ca)
         except ssl.SSLError as error:
-            raise ValueError(f"TLS: {self.ca} has no certificate of a CA in PEM") from error
+            raise TlsError("ca", f"{self.ca} has no certificate of a CA in PEM") from error
 
 
-def _readable(file: File, what: str) -> None:
+def _readable(file: File, setting: str) -> None:
     try:
         with open(file, "rb"):
             pass
     except OSError as error:
-        raise ValueError(f"TLS: {what} {file}: {error.strerror}: give a PEM file that can be read") from error
+        raise TlsError(setting, f"{file}: {error.strerror}: give a PEM file that can be read") from error
 
 
-def _culprit(certificate: File, key: File) -> str:
+def _culprit(certificate: File, key: File) -> TlsError:
     """Which of two files OpenSSL could not use; it does not say."""
     if b"-----BEGIN CERTIFICATE-----" not in Path(certificate).read_bytes():
-        return f"{certificate} has no certificate in PEM"
+        return TlsError("certificate", f"{certificate} has no certificate in PEM")
     if b"PRIVATE KEY-----" not in Path(key).read_bytes():
-        return f"{key} has no private key in PEM"
-    return f"{certificate} or {key} is damaged"
+        return TlsError("key", f"{key} has no private key in PEM")
+    return TlsError("certificate", f"{certificate} or {key} is damaged")
 
 
 def handshake_failure(error: Exception) -> str:

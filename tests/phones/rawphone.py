@@ -71,7 +71,11 @@ class CallError(Exception):
 
 
 class RawPhone(asyncio.DatagramProtocol):
-    """One caller with one call at a time. Everything that came in lies in `messages`."""
+    """One caller with one call at a time. Everything that came in lies in `messages`, whence in `sources`."""
+
+    transport = "UDP"
+    """As Via names it."""
+    via_parameters = "rport"
 
     def __init__(
         self, *, host: str = "127.0.0.1", user: str = "raw", law: str = "PCMU", wire: Wire | None = None
@@ -82,6 +86,7 @@ class RawPhone(asyncio.DatagramProtocol):
         self.wire.payload_type = _LAWS[law]
         self.law = law
         self.messages: list[Message] = []
+        self.sources: list[tuple[str, int]] = []
         self.ended = asyncio.Event()
         """Set when the far end says BYE."""
         self.answer_ms = 0.0
@@ -125,12 +130,16 @@ class RawPhone(asyncio.DatagramProtocol):
     # What asyncio calls.
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        if not data.strip():
-            return
+        if data.strip():
+            self.received(data, (addr[0], addr[1]))
+
+    def received(self, data: bytes, source: tuple[str, int]) -> None:
+        """One message has come."""
         message = Message.parse(data)
         self.messages.append(message)
+        self.sources.append(source)
         if message.status == 0:
-            self._answer(message, (addr[0], addr[1]))
+            self._answer(message, source)
         elif message.method == "INVITE" and 200 <= message.status < 300 and self.to_header:
             self._ack(message)  # a repeated 200: our ACK was lost
         self._arrived.set()
@@ -146,11 +155,17 @@ class RawPhone(asyncio.DatagramProtocol):
 
     # Text in, text out.
 
+    @property
+    def contact(self) -> str:
+        """Where this phone is reached."""
+        parameter = "" if self.transport == "UDP" else f";transport={self.transport.lower()}"
+        return f"<sip:{self.user}@{_literal(self.host)}:{self.port}{parameter}>"
+
     def sdp(self, *, direction: str = "sendrecv", extra: str = "") -> str:
         """An offer of this phone's law, telephone-event as 101, 20 ms."""
-        number = _LAWS[self.law]
+        number, version = _LAWS[self.law], 6 if ":" in self.host else 4
         return (
-            f"v=0\r\no=raw 1 1 IN IP4 {self.host}\r\ns=-\r\nc=IN IP4 {self.host}\r\nt=0 0\r\n"
+            f"v=0\r\no=raw 1 1 IN IP{version} {self.host}\r\ns=-\r\nc=IN IP{version} {self.host}\r\nt=0 0\r\n"
             f"m=audio {self.wire.port} RTP/AVP {number} 101\r\n"
             f"a=rtpmap:{number} {self.law}/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"
             f"a=ptime:20\r\na={direction}\r\n{extra}"
@@ -171,14 +186,14 @@ class RawPhone(asyncio.DatagramProtocol):
         """One request of this call; `headers` are whole lines that come before Content-Length."""
         lines = [
             f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.host}:{self.port};branch={branch};rport",
+            f"Via: SIP/2.0/{self.transport} {_literal(self.host)}:{self.port};branch={branch};{self.via_parameters}",
             "Max-Forwards: 70",
             *(f"Route: {route}" for route in self.routes),
-            f'From: "Raw" <sip:{self.user}@{self.host}>;tag={self.from_tag}',
+            f'From: "Raw" <sip:{self.user}@{_literal(self.host)}>;tag={self.from_tag}',
             f"To: {to}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{self.user}@{self.host}:{self.port}>",
+            f"Contact: {self.contact}",
             *headers,
             *([f"Content-Type: {content_type}"] if body else []),
             f"Content-Length: {len(body.encode())}",
@@ -192,7 +207,7 @@ class RawPhone(asyncio.DatagramProtocol):
             f"SIP/2.0 {status}",
             *echoed,
             f"To: {request.header('To')}",
-            f"Contact: <sip:{self.user}@{self.host}:{self.port}>",
+            f"Contact: {self.contact}",
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body.encode())}",
         ]
@@ -232,7 +247,7 @@ class RawPhone(asyncio.DatagramProtocol):
         self.far = (host, port)
         self.cseq = 1
         self.invite_branch = _branch()
-        self.remote_target = f"sip:{number}@{host}:{port}"
+        self.remote_target = f"sip:{number}@{_literal(host)}:{port}"
         self._first_to = f"<{self.remote_target}>"
         body = self.sdp() if sdp is None else sdp
         self._invite = self.request(
@@ -264,7 +279,7 @@ class RawPhone(asyncio.DatagramProtocol):
         if contact:
             self.remote_target = contact[1]
         self.far = _host_port(self.routes[0] if self.routes else self.remote_target) or self.far
-        host = re.search(r"^c=IN IP4 (\S+)", answer.body, re.MULTILINE)
+        host = re.search(r"^c=IN IP[46] (\S+)", answer.body, re.MULTILINE)
         media = re.search(r"^m=audio (\d+) \S+ (\d+)", answer.body, re.MULTILINE)
         if host and media:
             self.wire.to = (host[1], int(media[1]))
@@ -321,7 +336,7 @@ class RawPhone(asyncio.DatagramProtocol):
         """Ask outside of any call; the final answer."""
         self._new_call()
         self.far = (host, port)
-        uri = f"sip:{host}:{port}"
+        uri = f"sip:{_literal(host)}:{port}"
         request = self.request("OPTIONS", uri, to=f"<{uri}>", cseq=1, branch=_branch())
         self.send_raw(request)
         return await self._final("OPTIONS", 1, request, within)
@@ -341,7 +356,7 @@ class RawPhone(asyncio.DatagramProtocol):
             now = loop.time()
             if now >= deadline:
                 raise CallError(f"no final answer to {method} in {within} s (had {[m.start for m in answers]})")
-            quiet = give_way_to_provisional and bool(answers)
+            quiet = self.transport != "UDP" or (give_way_to_provisional and bool(answers))
             if now >= again and not quiet:
                 self.retransmissions += 1
                 self.send_raw(request)
@@ -369,8 +384,13 @@ def _split(values: Sequence[str]) -> list[str]:
 
 
 def _host_port(uri: str) -> tuple[str, int] | None:
-    found = re.search(r"sips?:(?:[^@>]*@)?([^:;>@\s]+)(?::(\d+))?", uri)
-    return (found[1], int(found[2] or 5060)) if found else None
+    found = re.search(r"sips?:(?:[^@>]*@)?(\[[^]]+\]|[^:;>@\s]+)(?::(\d+))?", uri)
+    return (found[1].strip("[]"), int(found[2] or 5060)) if found else None
+
+
+def _literal(host: str) -> str:
+    """A host as URIs and Via write it."""
+    return f"[{host}]" if ":" in host else host
 
 
 @dataclass(slots=True)

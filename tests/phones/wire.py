@@ -73,12 +73,12 @@ class Wire:
         self.ssrc = start.getrandbits(32)
         self.sequence = start.getrandbits(16)
         self.timestamp = start.getrandbits(32)
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.setblocking(False)
         self._socket.bind((host, port))
-        self.host, self.port = self._socket.getsockname()
+        self.host, self.port = self._socket.getsockname()[:2]
 
     def __enter__(self) -> Self:
         return self

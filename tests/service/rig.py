@@ -31,7 +31,7 @@ class Service(Program):
     """A running `sipbridge serve`."""
 
     sip_port: int
-    """UDP and TCP at 127.0.0.1."""
+    """UDP and TCP, at 127.0.0.1 and ::1."""
     tls_port: int
     http_port: int
 
@@ -49,11 +49,12 @@ class Service(Program):
     ) -> Service:
         """Start it with one agent and wait until the page `until` says 200. NotReady with its log when it does not.
 
-        `listen` names the transports: udp, tcp, and tls, for which `authority` issues the certificate.
+        `listen` names the transports: udp, tcp, and tls, for which `authority` issues the certificate; with a 6
+        behind it at ::1.
         """
         sip, http, rtp = free_signalling_port(), free_port(socket.SOCK_STREAM), free_port_range(RTP_PORTS)
         tls = free_port(socket.SOCK_STREAM)
-        addresses = [f"{name}://127.0.0.1:{tls if name == 'tls' else sip}" for name in listen]
+        addresses = [_address(name, tls if name.startswith("tls") else sip) for name in listen]
         config: dict[str, Any] = {
             "sip": {"listen": addresses} | _tls(authority) | sections.pop("sip", {}),
             "media": {"ports": f"{rtp}-{rtp + RTP_PORTS - 1}"} | sections.pop("media", {}),
@@ -121,6 +122,11 @@ class Service(Program):
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
         return [line for line in self.lines() if line["event"] == name]
+
+
+def _address(name: str, port: int) -> str:
+    host = "[::1]" if name.endswith("6") else "127.0.0.1"
+    return f"{name.removesuffix('6')}://{host}:{port}"
 
 
 def _tls(authority: Authority | None) -> dict[str, Any]:

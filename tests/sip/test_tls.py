@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.sip.tls import TlsSettings, handshake_failure
+from bridge.sip.tls import TlsError, TlsSettings, handshake_failure
 from tests.phones.certificates import Authority, Certificate
 
 
@@ -125,28 +125,27 @@ def test_errors_name_the_file_and_what_would_be_right(authority: Authority, ours
         capture_output=True,
     )
     cases = [
-        (TlsSettings(tmp_path / "none.pem", ours.key), "certificate .*none.pem: No such file.*: give a PEM file"),
-        (TlsSettings(ours.certificate, tmp_path / "none.key"), "key .*none.key: No such file"),
-        (TlsSettings(tmp_path, ours.key), "Is a directory"),
-        (
-            TlsSettings(ours.certificate, other.key),
-            "the key in .*other.key does not belong to .*ours.pem: give the pair",
-        ),
-        (TlsSettings(text, ours.key), "text.pem has no certificate in PEM"),
-        (TlsSettings(ours.certificate, text), "text.pem has no private key in PEM"),
-        (TlsSettings(ours.certificate), "ours.pem has no private key in PEM"),
-        (TlsSettings(ours.certificate, locked), "locked.key is protected by a passphrase: give the key without one"),
-        (TlsSettings(ours.certificate, ours.key, minimum="1.1"), 'the minimum version is "1.2" or "1.3", not \'1.1\''),
-        (TlsSettings(ours.certificate, ours.key, client_certificates=True), "give the PEM file of the CA"),
+        (TlsSettings(tmp_path / "none.pem", ours.key), "certificate", "none.pem: No such file.*: give a PEM file"),
+        (TlsSettings(ours.certificate, tmp_path / "none.key"), "key", "none.key: No such file"),
+        (TlsSettings(tmp_path, ours.key), "certificate", "Is a directory"),
+        (TlsSettings(ours.certificate, other.key), "key", "other.key does not belong to .*ours.pem: give the pair"),
+        (TlsSettings(text, ours.key), "certificate", "text.pem has no certificate in PEM"),
+        (TlsSettings(ours.certificate, text), "key", "text.pem has no private key in PEM"),
+        (TlsSettings(ours.certificate), "key", "ours.pem has no private key in PEM"),
+        (TlsSettings(ours.certificate, locked), "key", "locked.key is protected by a passphrase: give the key without"),
+        (TlsSettings(ours.certificate, ours.key, minimum="1.1"), "minimum", 'is "1.2" or "1.3", not \'1.1\''),
+        (TlsSettings(ours.certificate, ours.key, client_certificates=True), "ca", "give the PEM file of the CA"),
         (
             TlsSettings(ours.certificate, ours.key, text, client_certificates=True),
-            "text.pem has no certificate of a CA",
+            "ca",
+            "text.pem has no certificate of a",
         ),
-        (TlsSettings(ours.certificate, ours.key, tmp_path / "ca", client_certificates=True), "ca .*: No such file"),
+        (TlsSettings(ours.certificate, ours.key, tmp_path / "ca", client_certificates=True), "ca", "ca: No such file"),
     ]
-    for settings, pattern in cases:
-        with pytest.raises(ValueError, match=pattern):
+    for settings, setting, pattern in cases:
+        with pytest.raises(TlsError, match=pattern) as failed:
             settings.server_context()
+        assert failed.value.setting == setting
     with pytest.raises(ValueError, match=r"text.pem has no certificate of a CA"):
         TlsSettings(ca=text).client_context()
 
