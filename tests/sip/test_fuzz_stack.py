@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import gc
 import random
+import re
 import secrets
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.sip.digest import Authenticator, Authority, Credentials
 from bridge.sip.errors import SipError
 from bridge.sip.invitation import Invitation
 from bridge.sip.layer import Path
 from bridge.sip.message import Request, parse
 from bridge.sip.outgoing import OutgoingCall
+from bridge.sip.registrar import Registrar
+from bridge.sip.session import Session
+from bridge.sip.transfer import Referred
+from bridge.sip.uri import Uri
 from bridge.sip.via import reply_to
 
 from .noise import INSIDE, OUTSIDE, SEEDS, STATUSES, spoiled
@@ -25,6 +33,7 @@ BATCH = 5_000
 LONG = 20
 """Batches in the long run."""
 
+CSEQ = re.compile(r"CSeq: \d+ ")
 DIALOGS = 40
 """Call-IDs in one batch: few enough that messages meet what is already there."""
 
@@ -37,15 +46,44 @@ def the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "randbelow", dice.randrange)
 
 
+class Everybody(Authority):
+    """Lets every phone register."""
+
+    def __init__(self) -> None:
+        super().__init__("r", {"alice": "x"}, lambda: 0.0)
+
+    def check(self, request: Request, source_host: str) -> str | SipError:
+        return "alice"
+
+
+Act = Callable[[Any, random.Random], object]
+ANYBODY: tuple[Act, ...] = (
+    lambda call, dice: call.reinvite(ANSWER, lambda status, answer: None),
+    lambda call, dice: call.update(dice.choice((ANSWER, b"")), lambda status, answer: None),
+    lambda call, dice: call.info("application/dtmf", b"5"),
+    lambda call, dice: call.refer(Uri.parse("sip:1@h"), lambda status, final: None),
+    lambda call, dice: call.hang_up() if dice.random() < 0.3 else None,
+)
+INVITED: tuple[Act, ...] = (
+    lambda call, dice: call.ring(),
+    lambda call, dice: call.progress(ANSWER),
+    *(lambda call, dice: call.answer(ANSWER),) * 4,
+    lambda call, dice: call.reject(dice.choice((302, 486, 500, 603))) if dice.random() < 0.5 else None,
+)
+
+
 class Bedlam:
     """A stack among madmen: messages true and spoiled, calls out, time that jumps."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
-        self.stack = Stack()
+        self.registrar = Registrar("r", {"alice": "x"}, lambda: self.stack.now, authority=Everybody())
+        self.stack = Stack(registrar=self.registrar)
         self.stack.on_invite = self._take
         self.asked: dict[str, Request] = {}
         self.out: list[OutgoingCall] = []
+        self.referred: list[Referred] = []
+        self.number = 100
 
     def batch(self, rounds: int) -> None:
         for _ in range(rounds):
@@ -55,9 +93,9 @@ class Bedlam:
     def _round(self) -> None:
         chance = self.dice.random()
         if chance < 0.01:
-            self.out.append(self.stack.call())
+            self._call()
         elif chance < 0.03 and self.out:
-            self.dice.choice(self.out).hang_up()
+            self._act(self.dice.choice(self.out))
         elif chance < 0.05 and self.stack.calls:
             self._act(self.dice.choice(self.stack.calls[-20:]))
         else:
@@ -80,22 +118,31 @@ class Bedlam:
         stack = self.stack
         try:
             path = Path(stack.wire, reply_to(request.via, PEER))
-            stack.server.refuse(request.stamped(PEER), path, error)
+            stack.server.refuse_malformed(request.stamped(PEER), path, PEER, error)
         except SipError:
             return
 
     def _request(self) -> bytes:
-        dice, calls = self.dice, self.stack.calls
+        dice, calls = self.dice, self._some_calls()
         inside = bool(calls) and dice.random() < 0.6
         text = dice.choice(INSIDE if inside else OUTSIDE)
         if inside and dice.random() < 0.2:
             text = INSIDE[0]  # Without its ACK no call stands.
+        elif inside and dice.random() < 0.8:
+            self.number += 1
+            text = CSEQ.sub(f"CSeq: {self.number} ", text)
         number, tag = f"c{dice.randrange(DIALOGS)}", "nobody"
         if calls:
-            call = dice.choice(calls[-20:])
+            call = dice.choice(calls)
             tag, number = call.dialog.local_tag, call.id if inside else number
         text = text.replace("@TAG@", tag).replace("Call-ID: c1\r", f"Call-ID: {number}\r")
         return text.replace("z9hG4bK1\r", f"z9hG4bK{dice.randrange(200)}\r").encode()
+
+    def _some_calls(self) -> list[Invitation]:
+        """Mostly the living: the dead answer 481 to everything."""
+        latest = self.stack.calls[-20:]
+        living = [call for call in latest if call.state is not call.State.ENDED]
+        return living if living and self.dice.random() < 0.9 else latest
 
     def _answer(self) -> bytes:
         dice = self.dice
@@ -104,23 +151,33 @@ class Bedlam:
         status = 200 if dice.random() < 0.3 else dice.choice(STATUSES)
         return reply(dice.choice([*self.asked.values()]), status, tag=f"b{dice.randrange(4)}", extra=extra, body=body)
 
+    def _call(self) -> None:
+        proof = Authenticator([Credentials("a", "b")])
+        call = self.stack.call(authenticator=proof, redirects=lambda uri: self.dice.random() < 0.5)
+        self._attend(call)
+        self.out = [*self.out[-19:], call]
+
     def _take(self, call: Invitation) -> None:
-        call.on_offer = lambda offer: self.dice.choice((ANSWER, ANSWER, 488))
+        self._attend(call)
         if self.dice.random() < 0.7:
             self._act(call)
 
-    def _act(self, call: Invitation) -> None:
-        chance = self.dice.random()
-        if chance < 0.2:
-            call.ring()
-        elif chance < 0.6:
-            call.answer(ANSWER)
-        elif chance < 0.75:
-            call.reject(self.dice.choice((302, 486, 500, 603)))
-        elif chance < 0.9:
-            call.reinvite(ANSWER, lambda status, answer: None)
-        else:
-            call.hang_up()
+    def _attend(self, call: Session) -> None:
+        call.on_offer = lambda offer: self.dice.choice((ANSWER, ANSWER, 488))
+        call.on_info = lambda kind, body: self.dice.choice((200, 415))
+        call.on_refer = self._refer
+
+    def _refer(self, task: Referred) -> bool:
+        self.referred = [*self.referred[-9:], task]
+        return self.dice.random() < 0.7
+
+    def _act(self, call: Session) -> None:
+        """Something that the owner of a call does, at a time that may be wrong for it."""
+        dice = self.dice
+        act = dice.choice(ANYBODY + INVITED if isinstance(call, Invitation) else ANYBODY)
+        act(call, dice)
+        if self.referred and dice.random() < 0.2:
+            dice.choice(self.referred).progress(dice.choice((180, 200, 486)))
 
     def _listen(self) -> None:
         sent, self.stack.wire.sent = self.stack.wire.sent, []
@@ -140,6 +197,8 @@ class Bedlam:
         # Past every timer: an unanswered call rings for three minutes, a BYE waits for 64*T1.
         self.stack.advance(600)
         assert self.stack.empty
+        self.registrar.expire(self.stack.now + 4000)
+        assert len(self.registrar) == 0
         assert self.stack.alarms.next_deadline is None
         assert self.stack.core.sessions == {}
         self.stack.calls.clear()
@@ -147,6 +206,7 @@ class Bedlam:
         self.stack.wire.sent.clear()
         self.asked.clear()
         self.out.clear()
+        self.referred.clear()
 
 
 EXTRAS = (
