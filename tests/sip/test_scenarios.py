@@ -161,7 +161,7 @@ async def test_options(phone: Sipp, status: int) -> None:
         (400, {"extra": "Content-Type: text/plain"}),
         (415, {"kind": "text/plain"}),
         (416, {"uri": "mailto:x@y"}),
-        (420, {"extra": "Require: 100rel"}),
+        (420, {"extra": "Require: path"}),
         (481, {"to": ";tag=nobody"}),
         (488, {"formats": "RTP/AVP 18"}),
         (488, {"formats": "RTP/SAVP 0"}),
