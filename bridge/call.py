@@ -8,58 +8,34 @@ by `end`.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bridge.audio.g711 import translation
 from bridge.call_tools import CallTools
 from bridge.digits import DigitCollector
-from bridge.legs.leg import Leg, LegRefused, Party
-from bridge.legs.outgoing import OutgoingLeg
+from bridge.hearing import Hearing
+from bridge.legs.leg import Leg, Party
+from bridge.legs.outgoing import Dial, OutgoingLeg, cannot_dial
 from bridge.legs.rtp import nothing
 from bridge.profile import Profile
 from bridge.realtime import events as ev
+from bridge.realtime.complaints import Complaints
 from bridge.realtime.conversation import DELETED
 from bridge.realtime.faults import ADVICE, CLOSE_ADVICE, FATAL_CODES
 from bridge.realtime.session import SessionFailed
-from bridge.records import CallRecord, Counts, EndReason, Origin
+from bridge.records import CallRecord, Counts, EndReason, Origin, reason_of
 from bridge.transfer.joining import Joined
-from bridge.transfer.taken_over import TakenOver
+from bridge.transfer.succession import Succession
 
 if TYPE_CHECKING:
-    from bridge.sip.transfer import Referred
     from bridge.sip.uri import Uri
 
 log = structlog.get_logger("sipbridge.call")
 
 RETRY_AFTER_S = 5
-KNOWN_ERRORS = 32
-"""Error codes of one call that are counted apart."""
-LOGGED_ERRORS = 20
-"""Errors of one call that are logged as warnings; more are only counted."""
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
-"""What an error code looks like; anything else a server says is not fit for a label."""
-_LEG_REASONS = {
-    "cancelled": EndReason.CALLER_CANCELLED,
-    "bye": EndReason.CALLER_HUNG_UP,
-    "ack_timeout": EndReason.ACK_TIMEOUT,
-    "rtp_timeout": EndReason.RTP_TIMEOUT,
-    "no_common_codec": EndReason.NO_COMMON_CODEC,
-    "fault": EndReason.INTERNAL_ERROR,
-}
-
-
-Dial = Callable[..., OutgoingLeg]
-"""Places another call: whom, how many seconds it may ring, further headers. Raises LegRefused or SipError."""
-
-
-def _cannot_dial(target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]] = ()) -> OutgoingLeg:
-    raise LegRefused(503, "no_way_out", "this call has no trunk to call by")
 
 
 class Call:
@@ -75,7 +51,8 @@ class Call:
         limit_s: float,
         transcripts: bool = False,
         early_media: bool = False,
-        dial: Dial = _cannot_dial,
+        dial: Dial = cannot_dial,
+        server: Uri | None = None,
         watch: Callable[[Call, ev.Event], None] = lambda call, event: None,
         on_turn: Callable[[float], None] = lambda seconds: None,
     ) -> None:
@@ -89,6 +66,7 @@ class Call:
         self.origin = origin or Origin()
         self.dial = dial
         """Places another call on the trunk of this one."""
+        self._server = server  # of the trunk; None: the caller's own PBX is all there is
         self._early_media = early_media
         self._caller: Leg = leg  # who rings
         self._session_timeout_s = session_timeout_s
@@ -99,23 +77,25 @@ class Call:
         self._began_at = time.monotonic()
         self._end: asyncio.Future[tuple[EndReason, str]] = asyncio.get_running_loop().create_future()
         self._limit: asyncio.TimerHandle | None = None
-        self._down: bytes | None = None
         self._joined: Joined | None = None
-        self._referred: TakenOver | None = None
+        self._closing: asyncio.Task[None] | None = None  # of the session, after a join
         self._speech_ended_at: float | None = None
         self._digits = DigitCollector(on_first=self._interrupt_by_key, on_digits=self._say_digits)
-        self._session_law = profile.law_for(leg.law)
-        self.session = profile.session(self._session_law, self._on_event, self.origin.variables())
+        law = profile.law_for(leg.law)
+        self.session = profile.session(law, self._on_event, self.origin.variables())
+        self.hearing = Hearing(self, law)
+        self._complaints = Complaints(self.counts.session_errors)
         self._tools = CallTools(self)
+        self.succession = Succession(self)
         leg.on_connected = self._on_connected
         self._attend(leg)
 
     def _attend(self, leg: Party) -> None:
-        leg.on_law = self.listen
+        leg.on_law = self.hearing.translate
         leg.on_digit = self._on_digit
         leg.on_drained = self._tools.heard
         leg.on_ended = self._on_leg_ended
-        leg.on_referred = self._on_referred
+        leg.on_referred = self.succession.referred
 
     async def run(self) -> CallRecord:
         """The whole call. Returns its record; both sides are closed by then."""
@@ -135,8 +115,14 @@ class Call:
 
     @property
     def is_talking(self) -> bool:
-        """Whether caller and agent are connected."""
-        return self.answered_at is not None and self._joined is None and not self._end.done()
+        """Whether caller and agent are connected, and neither is about to leave the other."""
+        settled = self._joined is None and not self._tools.is_handing_over and not self._end.done()
+        return self.answered_at is not None and settled
+
+    @property
+    def base(self) -> Uri:
+        """Where a bare number belongs: the trunk's server, else the PBX the caller came from."""
+        return self._server or self.leg.base
 
     def end(self, reason: EndReason, detail: str = "") -> None:
         """End the call; the first reason counts."""
@@ -180,37 +166,28 @@ class Call:
 
     def _on_connected(self) -> None:
         """Audio flows from here."""
-        self.listen()
+        self.hearing.open()
         self.session.greet()
-
-    def listen(self) -> None:
-        """The session hears the caller from here.
-
-        Audio is untouched where both sides speak one law, and goes through a table of 256 bytes otherwise.
-        """
-        self._down = translation(self._session_law, self.leg.law)
-        up = translation(self.leg.law, self._session_law)
-        if up is None:
-            self.leg.on_audio = self.session.append
-        else:
-            self.leg.on_audio = lambda audio: self.session.append(audio.translate(up))
 
     async def _close(self, reader: asyncio.Task[None] | None) -> None:
         self._digits.close()
         self._tools.close()
+        self.succession.close()
         if self._limit is not None:
             self._limit.cancel()
-        if self._referred is not None:
-            self._referred.close()
         for leg in (self.leg, *self.former):
             leg.close(self._end.result()[0])
         await self.session.close()
+        if self._closing is not None:
+            await self._closing
         if reader is not None:
             await reader
 
     # What the session says
 
     def _on_event(self, event: ev.Event) -> None:
+        if self._joined is not None:
+            return  # the caller talks to somebody else by now
         if type(event) is ev.AudioDelta:
             self._play(event)
             return
@@ -238,55 +215,40 @@ class Call:
         if self._speech_ended_at is not None:
             self._on_turn(time.monotonic() - self._speech_ended_at)
             self._speech_ended_at = None
-        audio = delta.audio if self._down is None else delta.audio.translate(self._down)
-        if not self.leg.play(delta.item_id, audio):
-            self.counts.audio_overflow += 1
+        self.hearing.play(delta)
 
     def _interrupt(self, *, by_server: bool = True) -> None:
         """The barge-in: silence, then the truth about what was heard, in this very loop turn."""
-        heard = self.leg.flush()
+        heard = self.hearing.flush()
         cuts = self.session.interrupted(heard, by_server=by_server)
         self._tools.interrupted()
         if not cuts:
             return
         self.counts.barge_ins += 1
         for cut in cuts:
-            if cut.heard_ms == DELETED:
-                self.counts.deleted_items += 1
-            else:
-                self.counts.truncated_items += 1
+            self.counts.note_cut(deleted=cut.heard_ms == DELETED)
             log.debug("barge_in", item=cut.item_id, heard_ms=cut.heard_ms)
             self._watch(self, cut)
 
     def _on_response_ended(self, ended: ev.ResponseEnded) -> None:
-        responses = self.counts.responses
-        status = ended.status if ended.status in ("completed", "cancelled", "incomplete", "failed") else "other"
-        responses[status] = responses.get(status, 0) + 1
-        if status == "failed":
+        self.counts.note_response(ended.status)
+        if ended.status == "failed":
             log.warning("response.failed", response=ended.response_id, code=ended.detail)
             if ended.detail in FATAL_CODES:
                 self.end(EndReason.SESSION_FAILED, ended.detail)
-        self.leg.end_all()  # a server that forgets to end an item must not hold up the next
+        self.hearing.end_all()  # a server that forgets to end an item must not hold up the next
         self._tools.heard()
 
     def _on_session_error(self, error: ev.SessionError) -> None:
-        errors = self.counts.session_errors
-        if not _CODE.match(error.code) or (error.code not in errors and len(errors) >= KNOWN_ERRORS):
-            error = replace(error, code="other")
-        errors[error.code] = errors.get(error.code, 0) + 1
-        quiet = not error.fatal and (error.harmless or sum(errors.values()) > LOGGED_ERRORS)
-        tell = log.debug if quiet else log.warning
-        tell("session.error", code=error.code, message=error.message, fatal=error.fatal)
+        code = self._complaints.note(error)
         if error.fatal:
-            self.end(EndReason.SESSION_FAILED, error.code)
+            self.end(EndReason.SESSION_FAILED, code)
 
     def _on_reader_done(self) -> None:
         if self._joined is None:
             self.end(EndReason.INTERNAL_ERROR)
 
     def _on_lost(self, lost: ev.Lost) -> None:
-        if self._joined is not None:
-            return  # the caller talks to somebody else by now
         if not self._end.done():
             log.warning("session.lost", code=lost.code, reason=lost.reason, advice=CLOSE_ADVICE.get(lost.code))
         self.end(EndReason.SESSION_LOST, f"{lost.code} {lost.reason}".strip())
@@ -301,39 +263,25 @@ class Call:
         self._digits.close()
         self._closing = asyncio.create_task(self.session.close())
 
-    def adopt(self, leg: Party) -> None:
-        """Somebody else takes the caller's place; the agent goes on where it was."""
+    def adopt(self, leg: Party) -> Party:
+        """Somebody else takes the caller's place; the agent goes on where it was. The leg that was the caller's."""
         self._interrupt(by_server=False)
         former, self.leg = self.leg, leg
-        former.on_audio = former.on_digit = former.on_ended = former.on_drained = nothing
+        former.on_audio = former.on_digit = former.on_ended = former.on_drained = former.on_law = nothing
+        former.on_referred = lambda referred: False
         self.former.append(former)
         self._attend(leg)
-        self.listen()
-
-    def note_transfer(self, outcome: str) -> None:
-        """Count a transfer that ended, or was never allowed to begin."""
-        self.counts.transfers[outcome] = self.counts.transfers.get(outcome, 0) + 1
-
-    def _on_referred(self, referred: Referred) -> bool:
-        """The caller's side wants us to call somebody else in its place."""
-        if self._joined is not None or self._referred is not None:
-            return False
-        if not self.profile.targets.allows(referred.referral.target, self.leg.base):
-            self.note_transfer("not_allowed")
-            return False
-        self._referred = TakenOver(self, referred, self._on_taken_over)
-        return True
-
-    def _on_taken_over(self, word: str) -> None:
-        self._referred = None
-        self.note_transfer(word)
+        self.hearing.open()
+        return former
 
     def _on_joined_ended(self, word: str, detail: str) -> None:
-        self.end(EndReason.TRANSFERRED if word == "bye" else _LEG_REASONS.get(word, EndReason.SIGNALLING_LOST), detail)
+        self.end(EndReason.TRANSFERRED if word == "bye" else reason_of(word), detail)
 
     # What the caller does
 
     def _on_digit(self, digit: str) -> None:
+        if not self.hearing.is_open:
+            return
         self.counts.digits += 1
         self._digits.press(digit)
 
@@ -344,11 +292,12 @@ class Call:
         self.session.user_text(f"The caller pressed {' '.join(digits)} on the keypad.")
 
     def _on_leg_ended(self, word: str, detail: str) -> None:
-        reason = _LEG_REASONS.get(word, EndReason.SIGNALLING_LOST)
-        if word == "bye" and self._tools.is_handed_over:
+        if word == "bye" and self.succession.outlives_caller():
+            return
+        reason = reason_of(word)
+        if word == "bye" and self._tools.handed_over():
             reason = EndReason.TRANSFERRED
-            self.note_transfer("transferred")
-        self.end(reason, detail or ("" if word in _LEG_REASONS else word))
+        self.end(reason, detail or (word if reason is EndReason.SIGNALLING_LOST else ""))
 
     # The end
 
@@ -368,7 +317,7 @@ class Call:
         now = time.monotonic()
         answered = self.answered_at is not None
         return CallRecord(
-            call_id=self.leg.call_id,
+            call_id=self._caller.call_id,
             agent=self.profile.name,
             origin=self.origin,
             reason=reason,

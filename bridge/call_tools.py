@@ -14,10 +14,10 @@ from bridge.legs.outgoing import OutgoingLeg
 from bridge.realtime import events as ev
 from bridge.realtime.tools import HANG_UP, SEND_DIGITS, TRANSFER
 from bridge.records import EndReason
-from bridge.sip.errors import SipError
 from bridge.sip.uri import Uri
 from bridge.transfer.handover import JOINED, TRANSFERRED, Handover, Outcome, Plan
 from bridge.transfer.waiting_tone import WaitingTone
+from bridge.transfer.watched import watched
 
 if TYPE_CHECKING:
     from bridge.call import Call
@@ -35,16 +35,24 @@ class CallTools:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._last_words: Callable[[], None] | None = None  # what to do when the caller has heard them
-        self._unheard: Callable[[], None] = _nothing  # what to do when he speaks before that
+        self._unheard: Callable[[], None] | None = None  # what to do when he speaks before that; only of a transfer
         self._leaving: asyncio.TimerHandle | None = None
         self._handover: Handover | None = None
         self._task: asyncio.Task[None] | None = None
         self._tools = {HANG_UP: self._hang_up, TRANSFER: self._transfer, SEND_DIGITS: self._send_digits}
 
     @property
-    def is_handed_over(self) -> bool:
-        """Whether the caller's PBX has taken the caller on: its BYE is the end of a transfer."""
-        return self._handover is not None and self._handover.accepted
+    def is_handing_over(self) -> bool:
+        """Whether a transfer has begun and is not decided."""
+        return self._task is not None
+
+    def handed_over(self) -> bool:
+        """The caller's side has hung up: whether that is the end of a transfer that its PBX has accepted."""
+        if self._task is None or self._handover is None or not self._handover.accepted:
+            return False
+        self._task.cancel()  # the last NOTIFY may have come just before
+        self._note(TRANSFERRED)
+        return True
 
     def use(self, tool: ev.ToolCall) -> None:
         """The model calls a tool."""
@@ -65,17 +73,16 @@ class CallTools:
 
     def interrupted(self) -> None:
         """The caller spoke into the farewell: the call goes on."""
-        unheard, self._unheard = self._unheard, _nothing
-        if self._last_words is not None:
+        unheard, self._unheard, self._last_words = self._unheard, None, None
+        if unheard is not None:
             unheard()
-        self._last_words = None
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
 
     def close(self) -> None:
         """The call is over."""
-        self._unheard = _nothing
+        self._unheard = None
         self.interrupted()
         if self._task is not None:
             self._task.cancel()
@@ -83,6 +90,12 @@ class CallTools:
     # Hang up and keys
 
     def _hang_up(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        if self._task is not None or self._unheard is not None:
+            self._answer(tool, {"error": "a transfer is under way"})
+            return
+        if self._call.session.protocol.caller_speaking:
+            self._answer(tool, {"error": "the caller speaks: not hung up"}, respond=False)
+            return
         self._answer(tool, {"status": "the call ends when the caller has heard you"}, respond=False)
         self._last_words = lambda: self._call.end(EndReason.AGENT_HUNG_UP)
         self.heard()
@@ -103,50 +116,58 @@ class CallTools:
     def _transfer(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
         call, wanted = self._call, str(arguments.get("target", ""))
         targets = call.profile.targets
-        target = targets.find(wanted, call.leg.base)
+        target = targets.find(wanted, call.base)
         if target is None:
-            call.note_transfer("not_allowed")
+            call.counts.note_transfer("not_allowed")
             log.warning("transfer.not_allowed", advice="list it in agents.<name>.transfer.targets")
             self._answer(tool, {"error": "this target is not allowed", "allowed": list(targets.names)})
-        elif self._task is not None or self._last_words is not None:
+        elif self._task is not None or self._last_words is not None or call.succession.is_pending:
             self._answer(tool, {"error": "another transfer, or the end of the call, is under way"})
+        elif call.session.protocol.caller_speaking:
+            self._not_transferred(tool)
         else:
             plan = Plan(target, call.profile.transfer.method, call.profile.transfer.timeout_s)
             self._last_words = lambda: self._begin(tool, plan)
-            self._unheard = lambda: self._answer(tool, {"error": "the caller spoke: not transferred"}, respond=False)
+            self._unheard = lambda: self._not_transferred(tool)
             self.heard()
 
+    def _not_transferred(self, tool: ev.ToolCall) -> None:
+        self._call.counts.note_transfer("interrupted")
+        self._answer(tool, {"error": "the caller spoke: not transferred"}, respond=False)
+
     def _begin(self, tool: ev.ToolCall, plan: Plan) -> None:
-        self._last_words = self._leaving = None
-        self._unheard = _nothing
+        self._last_words = self._leaving = self._unheard = None
         self._handover = Handover(self._call.leg, plan, self._dial)
-        self._task = asyncio.create_task(self._hand_over(tool, self._handover))
+        self._task = watched(self._hand_over(tool, self._handover), lambda: self._call.end(EndReason.INTERNAL_ERROR))
 
     async def _hand_over(self, tool: ev.ToolCall, handover: Handover) -> None:
         call = self._call
-        log.info("transfer.began")
+        log.info("transfer.began", method=call.profile.transfer.method)
         try:
             outcome = await handover.run()
-        except (LegRefused, SipError) as error:
+        except (LegRefused, ValueError) as error:
             log.warning("transfer.impossible", reason=str(error))
             outcome = Outcome("unreachable")
         finally:
             self._tone_off()
-        call.note_transfer(outcome.word)
-        log.info("transfer.ended", outcome=outcome.word)
+        self._note(outcome.word)
         self._settle(tool, outcome)
+
+    def _note(self, word: str) -> None:
+        self._call.counts.note_transfer(word)
+        log.info("transfer.ended", outcome=word)
 
     def _settle(self, tool: ev.ToolCall, outcome: Outcome) -> None:
         call = self._call
         if outcome.word == TRANSFERRED:
             if outcome.leg is not None:
-                outcome.leg.close(EndReason.TRANSFERRED)
+                call.former.append(outcome.leg)
             call.end(EndReason.TRANSFERRED)
         elif outcome.word == JOINED and outcome.leg is not None:
             call.join(outcome.leg)
         else:
             self._handover = self._task = None
-            call.listen()
+            call.hearing.open()
             self._answer(tool, {"error": outcome.word.replace("_", " ")})
 
     _tone: WaitingTone | None = None
@@ -155,7 +176,7 @@ class CallTools:
         """The second call; the caller hears it ring, and the model hears nothing meanwhile."""
         call = self._call
         second = call.dial(target, timeout_s)
-        call.leg.on_audio = lambda audio: None
+        call.hearing.close()
         self._tone = WaitingTone(call.leg, second)
         return second
 
@@ -166,10 +187,6 @@ class CallTools:
 
     def _answer(self, tool: ev.ToolCall, output: dict[str, Any], *, respond: bool = True) -> None:
         self._call.session.tool_result(tool.call_id, output, respond=respond)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _arguments(tool: ev.ToolCall) -> dict[str, Any]:

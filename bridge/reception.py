@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -37,6 +38,8 @@ log = structlog.get_logger("sipbridge.app")
 
 REFUSALS_LOGGED_PER_S = 10
 CALL_ID_LOGGED = 128
+_USER = re.compile(r"[A-Za-z0-9+*_.\-]{1,64}\Z")
+"""Called numbers that are fit for our From."""
 OPENING = "to take calls from elsewhere, name the network in trunks.<name>.peers; everybody is 0.0.0.0/0"
 
 
@@ -99,7 +102,7 @@ class Reception:
             self._refuse(invitation, refused.status, refused.word, refused.headers)
             return
         if replaced is not None:
-            self._replace(replaced, leg)
+            replaced.succession.replace(leg)
             return
         names = self._config.trunks[admitted.trunk].headers if admitted.trunk in self._config.trunks else ()
         origin = origin_of(identity, admitted, choice, request, names)
@@ -116,20 +119,9 @@ class Reception:
         for call in self.calls:
             leg = call.leg
             if isinstance(leg, SipLeg | OutgoingLeg) and leg.session is invitation.replaces:
-                return call if call.origin.trunk == invitation.admitted.trunk and call.is_talking else None
+                theirs = call.origin.trunk == invitation.admitted.trunk
+                return call if theirs and call.succession.is_open else None
         return None
-
-    def _replace(self, call: Call, leg: SipLeg) -> None:
-        """The caller has been handed to somebody else, who goes on with the same agent (RFC 3891)."""
-        former = call.leg
-
-        def connected() -> None:
-            call.adopt(leg)
-            call.note_transfer("replaced")
-            former.close(EndReason.TRANSFERRED)
-
-        leg.on_connected = connected
-        leg.answer()
 
     def _begin(self, leg: SipLeg, profile: Profile, origin: Origin, invitation: Invitation) -> None:
         trunk, host = invitation.admitted.trunk, invitation.source[0]
@@ -142,7 +134,8 @@ class Reception:
             limit_s=limits.minutes * 60,
             transcripts=self._config.log.transcripts,
             early_media=self._config.sip.early_media,
-            dial=lambda target, ring_limit_s, headers=(): self._dial(origin, target, ring_limit_s, headers),
+            dial=lambda target, ring_limit_s, headers=(): self._dial(call, target, ring_limit_s, headers),
+            server=self.trunks.server(trunk),
             watch=self._watch,
             on_turn=self._meters.turn_s.observe,
         )
@@ -153,15 +146,14 @@ class Reception:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda task: self._admission.left(trunk, host))
 
-    def _dial(
-        self, origin: Origin, target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]]
-    ) -> OutgoingLeg:
-        """Another call on the trunk of a call. Raises LegRefused or SipError."""
+    def _dial(self, call: Call, target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]]) -> OutgoingLeg:
+        """Another call on the trunk of a call. Raises LegRefused or ValueError."""
+        origin = call.origin
         way = self.trunks.way(origin.trunk)
         trunk = self._config.trunks.get(origin.trunk)
         srtp = trunk.srtp if trunk else "off"
         leg = OutgoingLeg(self.user_agent, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)
-        user = origin.called if origin.called.isalnum() else "sipbridge"
+        user = origin.called if _USER.match(origin.called) else "sipbridge"
         own = f"<sip:{user}@{host_port(self.user_agent.local_address_for(target.host))}>"
         leg.dial(
             target,
@@ -170,6 +162,7 @@ class Reception:
             routes=way.routes,
             authenticator=way.authenticator,
             headers=headers,
+            redirects=lambda uri: call.profile.targets.allows(uri, call.base),
         )
         return leg
 

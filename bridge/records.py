@@ -30,6 +30,21 @@ class EndReason(Enum):
     INTERNAL_ERROR = "internal_error"
 
 
+_OF_LEGS = {
+    "cancelled": EndReason.CALLER_CANCELLED,
+    "bye": EndReason.CALLER_HUNG_UP,
+    "ack_timeout": EndReason.ACK_TIMEOUT,
+    "rtp_timeout": EndReason.RTP_TIMEOUT,
+    "no_common_codec": EndReason.NO_COMMON_CODEC,
+    "fault": EndReason.INTERNAL_ERROR,
+}
+
+
+def reason_of(word: str) -> EndReason:
+    """What it means for the call that a leg has ended with this word."""
+    return _OF_LEGS.get(word, EndReason.SIGNALLING_LOST)
+
+
 class Refusal(Enum):
     """Why a request was refused: (word, SIP status, seconds for Retry-After).
 
@@ -80,6 +95,22 @@ class Counts:
     session_errors: dict[str, int] = field(default_factory=dict)
     responses: dict[str, int] = field(default_factory=dict)
     transfers: dict[str, int] = field(default_factory=dict)
+
+    def note_response(self, status: str) -> None:
+        """A response ended."""
+        status = status if status in ("completed", "cancelled", "incomplete", "failed") else "other"
+        self.responses[status] = self.responses.get(status, 0) + 1
+
+    def note_transfer(self, outcome: str) -> None:
+        """A transfer ended, or was never allowed to begin."""
+        self.transfers[outcome] = self.transfers.get(outcome, 0) + 1
+
+    def note_cut(self, *, deleted: bool) -> None:
+        """An item was cut by an interruption: truncated, or deleted unheard."""
+        if deleted:
+            self.deleted_items += 1
+        else:
+            self.truncated_items += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import cache
 
 from bridge.audio.g711 import Law, encode
 
@@ -15,8 +16,9 @@ PERIOD_S = 5.0
 _LEVEL = 3000
 
 
+@cache
 def ringing(law: Law) -> bytes:
-    """One period of the ringing tone: tone, then silence, in `law` at 8000 Hz."""
+    """One period of the ringing tone: tone, then silence, in `law` at 8000 Hz. Made once."""
     count = int(RING_S * 8000)
     wave = [int(_LEVEL * math.sin(2 * math.pi * RING_HZ * index / 8000)) for index in range(count)]
     quiet = int((PERIOD_S - RING_S) * 8000)

@@ -14,7 +14,7 @@ from bridge.sip.errors import SipError
 from bridge.sip.replaces import Replaces
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.session import Session
-from bridge.sip.transfer import Referred
+from bridge.sip.transfer import Referred, Transfer
 from bridge.sip.uri import Uri
 
 INFO_GAP_S = 0.25
@@ -75,9 +75,11 @@ class DialogLeg(RtpLeg):
         if self._sending is None:
             self._send_digit()
 
-    def refer(self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None) -> None:
+    def refer(
+        self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None
+    ) -> Transfer:
         """Ask the other side to call `target`; see `sip.session.Session.refer`."""
-        self.session.refer(target, on_progress, replaces)
+        return self.session.refer(target, on_progress, replaces)
 
     @property
     def base(self) -> Uri:

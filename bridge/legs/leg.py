@@ -10,7 +10,7 @@ from bridge.media.playout import Heard
 from bridge.media.stats import MediaStats
 from bridge.records import EndReason
 from bridge.sip.replaces import Replaces
-from bridge.sip.transfer import Referred
+from bridge.sip.transfer import Referred, Transfer
 from bridge.sip.uri import Uri
 
 
@@ -68,7 +68,9 @@ class Party(Protocol):
     def send_digits(self, digits: str) -> None:
         """Press keys. ValueError for what is no key."""
 
-    def refer(self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None) -> None:
+    def refer(
+        self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None
+    ) -> Transfer:
         """Ask the other side to call `target`; see `sip.session.Session.refer`."""
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from bridge.legs.leg import LegRefused
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
 from bridge.records import EndReason
+from bridge.sip.address import Address
 from bridge.sip.advertise import family_of
 from bridge.sip.errors import SipError
 from bridge.sip.outgoing import Failure, OutgoingCall
@@ -41,9 +43,12 @@ class OutgoingLeg(DialogLeg):
         srtp: Policy = "off",
     ) -> None:
         super().__init__(pacer=pacer, ports=ports, media=media, srtp=srtp)
+        self.on_ended = self._on_over
         self.on_ringing: Callable[[int], None] = lambda status: None
         self.failure: Failure | None = None
         """Why it was not answered; None while nothing is known, or when it was."""
+        self.is_over = False
+        """Whether it was answered and has ended before anybody has set `on_ended`."""
         self._user_agent = user_agent
         self._outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -58,11 +63,13 @@ class OutgoingLeg(DialogLeg):
         headers: Sequence[tuple[str, str]] = (),
         redirects: Callable[[Uri], bool] = lambda uri: False,
     ) -> None:
-        """Place the call. Raises LegRefused without a port, SipError for a target nobody can call."""
-        host = target.host if family_of(target.host) is not None else ""
-        local_address = self._user_agent.local_address_for(host or target.host)
+        """Place the call. Raises LegRefused without a port, ValueError for a target or header nobody can send."""
+        host = _first_hop(target, routes)
+        local_address = self._user_agent.local_address_for(host)
         try:
-            self.open_port(local_address, "::" if ":" in local_address else "0.0.0.0", host or local_address)
+            # A name, or a redirection, may lead elsewhere: with the answer we know where.
+            known = family_of(host) is not None
+            self.open_port(local_address, "::" if ":" in local_address else "0.0.0.0", host if known else local_address)
         except (NoPort, OSError) as error:
             raise LegRefused(503, "no_rtp_port", str(error)) from error
         self._description = self.describe()
@@ -77,10 +84,11 @@ class OutgoingLeg(DialogLeg):
                 ring_limit_s=ring_limit_s,
                 redirects=redirects,
             )
-        except SipError:
+        except ValueError:
             self.release()
             raise
         self._call = call
+        self._until = asyncio.get_running_loop().time() + ring_limit_s
         self._listen(call)
 
     def _listen(self, call: OutgoingCall) -> None:
@@ -92,8 +100,17 @@ class OutgoingLeg(DialogLeg):
         call.on_failed = self._on_failed
 
     async def outcome(self) -> str:
-        """Wait until it is answered (an empty word) or has failed (the word for why)."""
-        return await asyncio.shield(self._outcome)
+        """Wait until it is answered (an empty word) or has failed (the word for why), for as long as it may ring."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._until):
+                await asyncio.shield(self._outcome)
+        if not self._outcome.done():
+            # A far end that says nothing at all keeps its transaction for 32 s more (64*T1), but not us.
+            self.failure = Failure(487, "Request Terminated", "no_answer")
+            self._call.cancel("no_answer")
+            self.give_up()
+            return "no_answer"
+        return self._outcome.result() or ("hung_up" if self.is_over else "")
 
     @property
     def replaces(self) -> Replaces:
@@ -109,12 +126,20 @@ class OutgoingLeg(DialogLeg):
         super().close(reason)
         self._settle_outcome("cancelled")
 
+    def _on_over(self, word: str, detail: str) -> None:
+        """It ends while nobody listens. Before the answer silence is no reason: few phones send while they ring."""
+        if self._connected or word != "rtp_timeout":
+            self.is_over = True
+            self.close(EndReason.RTP_TIMEOUT if word == "rtp_timeout" else EndReason.CALLER_HUNG_UP)
+
     def _on_early_media(self, answer: SessionDescription) -> None:
         if self.stream is None and self._accept_early(answer) and self.stream is not None:
             self.stream.start()
 
     def _accept_early(self, answer: SessionDescription) -> bool:
         """Early media that we cannot use is no reason to give up: the answer may bring better."""
+        if self._call.path is not None:
+            self._signalling_host = self._call.path.peer[0]
         try:
             self.accept(self._description, answer)
         except SipError:
@@ -137,3 +162,17 @@ class OutgoingLeg(DialogLeg):
     def _settle_outcome(self, word: str) -> None:
         if not self._outcome.done():
             self._outcome.set_result(word)
+
+
+def _first_hop(target: Uri, routes: Sequence[str]) -> str:
+    """The host that the INVITE goes to, perhaps a name."""
+    return Address.parse(routes[0], "Route").uri.host if routes else target.host
+
+
+Dial = Callable[..., OutgoingLeg]
+"""Places another call: whom, how many seconds it may ring, further headers. Raises LegRefused or ValueError."""
+
+
+def cannot_dial(target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]] = ()) -> OutgoingLeg:
+    """A `Dial` of a call that has no way out."""
+    raise LegRefused(503, "no_way_out", "this call has no trunk to call by")

@@ -22,6 +22,14 @@ class HeardItem(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Unheard:
+    """An item of which nothing was played (a `HeardItem`)."""
+
+    item_id: str
+    sent_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The session speaks the formats that were asked for: audio may flow."""
 

@@ -134,12 +134,14 @@ class Session:
             return
         self.send("INFO", [("Content-Type", kind)], body, on_status=on_result)
 
-    def refer(self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None) -> None:
+    def refer(
+        self, target: Uri, on_progress: Callable[[int, bool], None], replaces: Replaces | None = None
+    ) -> Transfer:
         """Ask the peer to call `target`, in place of the call `replaces` if given (RFC 3515, RFC 3891).
 
         `on_progress` gets the status of that call as the peer tells it, and whether it is the last word. A
         refused REFER is the last word too; 491 when an earlier one is still under way. When this call ends first,
-        `on_ended` is the last word.
+        `on_ended` is the last word. Who does not want to wait so long stops what is returned.
         """
         transfer = Transfer(self, target, on_progress, replaces)
         if self.transfer is not None and not self.transfer.is_over:
@@ -147,6 +149,7 @@ class Session:
         else:
             self.transfer = transfer
             transfer.begin()
+        return transfer
 
     # What the user agent gives to the call.
 

@@ -19,13 +19,14 @@ log = structlog.get_logger("sipbridge.transfer")
 
 Method = Literal["auto", "refer", "attended", "bridge"]
 Dial = Callable[[Uri, float], OutgoingLeg]
-"""Places the second call: target, seconds to ring. Raises LegRefused or SipError."""
+"""Places the second call: target, seconds to ring. Raises LegRefused or ValueError."""
 TRANSFERRED, JOINED = "transferred", "joined"
+_SILENT = 408
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Whom to, how, and how long the target may ring, in seconds."""
+    """Whom to, how, and how many seconds the whole of it may take until somebody answers."""
 
     target: Uri
     method: Method
@@ -49,45 +50,62 @@ class Handover:
         self._leg = leg
         self._plan = plan
         self._dial = dial
+        self._deadline = asyncio.get_running_loop().time() + plan.timeout_s
 
     async def run(self) -> Outcome:
-        """The whole transfer. Cancelled, it lets go of the second call. Raises LegRefused or SipError."""
+        """The whole transfer. Cancelled, it lets go of the second call. Raises LegRefused or ValueError."""
         plan = self._plan
         if plan.method in ("auto", "refer"):
-            status = await self._refer()
+            status, rang = await self._refer()
             if status < 300:
                 return Outcome(TRANSFERRED)
-            if plan.method == "refer" or self.accepted:
+            if self.accepted or status == _SILENT:
+                # The PBX has tried, or may still: a call of ours beside its own would ring twice.
                 self.accepted = False
-                return Outcome(word_for(status))
-            log.info("transfer.refused", status=status, next="a second call")
+                return Outcome("no_answer" if rang and status in (_SILENT, 487) else word_for(status, rang=rang))
+            log.info("transfer.refused", status=status, next="a second call" if plan.method == "auto" else "nothing")
+            if plan.method == "refer":
+                return Outcome("refused")
         return await self._call()
 
     async def _call(self) -> Outcome:
-        second = self._dial(self._plan.target, self._plan.timeout_s)
+        second = self._dial(self._plan.target, max(0.0, self._deadline - _now()))
         try:
             word = await second.outcome()
             if word:
                 return Outcome(word)
             if self._plan.method == "attended":
-                status = await self._refer(second.replaces)
+                status, _ = await self._refer(second.replaces)
                 if status < 300:
                     return Outcome(TRANSFERRED, second)
                 log.info("transfer.refused", status=status, next="the two calls are joined here")
-            return Outcome(JOINED, second)
+            return Outcome("hung_up") if second.is_over else Outcome(JOINED, second)
         except BaseException:
             second.give_up()
             raise
 
-    async def _refer(self, replaces: Replaces | None = None) -> int:
-        """The last status that the peer tells of a REFER."""
+    async def _refer(self, replaces: Replaces | None = None) -> tuple[int, bool]:
+        """The last status that the peer tells of a REFER, 408 when time is up; and whether the target rang."""
         last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        rang = False
 
         def progress(status: int, final: bool) -> None:
+            nonlocal rang
             self.accepted = self.accepted or status < 300
+            rang = rang or 180 <= status < 200
             log.debug("transfer.progress", status=status, final=final)
             if final and not last.done():
                 last.set_result(status)
 
-        self._leg.refer(self._plan.target, progress, replaces)
-        return await last
+        transfer = self._leg.refer(self._plan.target, progress, replaces)
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await last, rang
+        except TimeoutError:
+            return _SILENT, rang
+        finally:
+            transfer.stop()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

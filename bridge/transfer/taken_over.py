@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bridge.legs.leg import LegRefused
+from bridge.legs.outgoing import OutgoingLeg
 from bridge.records import EndReason
-from bridge.sip.errors import SipError
 from bridge.sip.transfer import Referred
+from bridge.transfer.watched import watched
 
 if TYPE_CHECKING:
     from bridge.call import Call
@@ -23,13 +24,16 @@ PATIENCE_S = 2.0
 
 
 class TakenOver:
-    """Calls the new side, tells the old one how that goes, and gives the call to whoever answers."""
+    """Calls the new side, tells the old one how that goes, and gives the call to whoever answers.
+
+    `on_done` gets "taken_over", or the word for why not.
+    """
 
     def __init__(self, call: Call, referred: Referred, on_done: Callable[[str], None]) -> None:
         self._call = call
         self._referred = referred
         self._on_done = on_done
-        self._task = asyncio.create_task(self._run())
+        self._task = watched(self._run(), lambda: call.end(EndReason.INTERNAL_ERROR))
 
     def close(self) -> None:
         """The call is over."""
@@ -37,9 +41,10 @@ class TakenOver:
 
     async def _run(self) -> None:
         call, referral = self._call, self._referred.referral
+        log.info("transfer.asked", replaces=referral.replaces is not None)
         try:
             second = call.dial(referral.target, call.profile.transfer.timeout_s, self._headers())
-        except (LegRefused, SipError) as error:
+        except (LegRefused, ValueError) as error:
             log.warning("transfer.impossible", reason=str(error))
             self._done("unreachable", 503)
             return
@@ -51,9 +56,11 @@ class TakenOver:
             raise
         if word:
             self._done(word, second.failure.status if second.failure is not None else 503)
-            return
-        former = call.leg
-        call.adopt(second)
+        else:
+            self._succeed(second)
+
+    def _succeed(self, second: OutgoingLeg) -> None:
+        former = self._call.adopt(second)
         self._done("taken_over", 200)
         asyncio.get_running_loop().call_later(PATIENCE_S, former.close, EndReason.TRANSFERRED)
 

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 
 from bridge.config.pattern import Pattern
 from bridge.sip.errors import SipError
-from bridge.sip.uri import Uri, host_port
+from bridge.sip.uri import DEFAULT_PORT, Uri, host_port
 
 _NUMBER = re.compile(r"[A-Za-z0-9+*#_.\-]{1,64}\Z")
+_SEPARATORS = re.compile(r"[ \xa0().\-/]")
 
 
 class Targets:
     """The allow-list of one agent: name → URI, number, or pattern for numbers.
 
-    A number without a host belongs to the `base` of the call: the PBX it came from, or the trunk's server.
+    A number without a host belongs to the `base` of the call: the trunk's server, else the PBX it came from.
     """
 
     def __init__(self, entries: Mapping[str, str]) -> None:
@@ -28,20 +29,31 @@ class Targets:
         return tuple(self._entries)
 
     def find(self, wanted: str, base: Uri) -> Uri | None:
-        """The URI for what the model asked for: a name, or a number that is on the list; None when it is not."""
+        """The URI for what the model asked for: a name, a number or a URI that is on the list; None: it is not.
+
+        Only what the list says goes into the URI, and numbers of harmless characters where it has a pattern.
+        """
         wanted = wanted.strip()
         for name, text in self._entries.items():
-            if name.casefold() == wanted.casefold() and not self._is_pattern(text):
+            if not self._is_pattern(text) and (name.casefold() == wanted.casefold() or text == wanted):
                 return _uri(text, base)
-        number = re.sub(r"[\s().\-/]", "", wanted)
-        return _uri(number, base) if self._takes_number(number) else None
+        candidates = (wanted, _SEPARATORS.sub("", wanted))  # as it stands, then as people write numbers
+        number = next((candidate for candidate in candidates if self._takes_number(candidate)), None)
+        return _uri(number, base) if number is not None else None
 
-    def allows(self, uri: Uri, base: Uri) -> bool:
-        """Whether a URI that the peer names is on the list; a number only on the peer's own host."""
-        listed = [_uri(text, base) for text in self._entries.values() if not self._is_pattern(text)]
-        if any(one is not None and _same(one, uri) for one in listed):
-            return True
-        return uri.host == base.host and uri.user is not None and self._takes_number(uri.user)
+    def allows(self, uri: Uri, *bases: Uri) -> bool:
+        """Whether a URI that a peer names is on the list; a number only on the host of one of `bases`.
+
+        A URI that leads elsewhere than its host says (maddr), or brings headers of its own, is on no list.
+        """
+        if uri.headers is not None or uri.password is not None or uri.parameter("maddr") is not None:
+            return False
+        for text in self._entries.values():
+            listed = () if self._is_pattern(text) else (_uri(text, base) for base in bases)
+            if any(one is not None and _same(one, uri) for one in listed):
+                return True
+        ours = any(uri.host == base.host and uri.scheme == base.scheme for base in bases)
+        return ours and uri.user is not None and self._takes_number(uri.user)
 
     def _takes_number(self, number: str) -> bool:
         if not _NUMBER.match(number):
@@ -71,4 +83,8 @@ def _uri(text: str, base: Uri) -> Uri | None:
 
 
 def _same(one: Uri, other: Uri) -> bool:
-    return (one.scheme, one.user, one.host) == (other.scheme, other.user, other.host) and one.port == other.port
+    return (one.scheme, one.user, one.host, _port(one)) == (other.scheme, other.user, other.host, _port(other))
+
+
+def _port(uri: Uri) -> int:
+    return uri.port or (5061 if uri.scheme == "sips" else DEFAULT_PORT)

@@ -10,6 +10,8 @@ from bridge.audio.tone import PERIOD_S, ringing
 from bridge.legs.leg import Party
 from bridge.legs.outgoing import OutgoingLeg
 
+BACKLOG_MS = 160
+"""Early media that may wait on the way to the caller, in ms; more than that is dropped."""
 _names = count(1)
 
 
@@ -37,6 +39,8 @@ class WaitingTone:
 
     def _again(self) -> None:
         self._next = asyncio.get_running_loop().call_later(PERIOD_S, self._again)
+        if not self._caller.drained:
+            return  # he holds us, and shall not hear it all afterwards
         name = f"waiting_{next(_names)}"
         self._caller.play(name, ringing(self._caller.law))
         self._caller.end_item(name)
@@ -45,6 +49,8 @@ class WaitingTone:
         if self._next is not None:
             self._silence()
             self._caller.flush()
+        if self._caller.queued_ms > BACKLOG_MS:
+            return
         table = translation(self._target.law, self._caller.law)
         self._caller.play(self._name, audio if table is None else audio.translate(table))
 
