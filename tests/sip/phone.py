@@ -12,6 +12,7 @@ from bridge.sip.invitation import Invitation
 from bridge.sip.message import Request, Response, parse
 from bridge.sip.offer_answer import answer, offer
 from bridge.sip.sdp import SessionDescription
+from bridge.sip.tls import TlsSettings
 from bridge.sip.transaction import Timers
 from bridge.sip.ua import ListenAddress, UserAgent
 
@@ -62,16 +63,24 @@ class Answering:
 
 @asynccontextmanager
 async def agent(
-    application: Answering | None = None, *, timers: Timers | None = None, host: str = HOST, limit: int = 10_000
+    application: Answering | None = None,
+    *,
+    timers: Timers | None = None,
+    host: str = HOST,
+    limit: int = 10_000,
+    transport: str = "udp",
+    port: int = 0,
+    tls: TlsSettings | None = None,
 ) -> AsyncIterator[UserAgent]:
-    """A user agent on a free port."""
+    """A user agent on a port, any free one for 0."""
     application = application or Answering()
     made = UserAgent(
-        listen=[ListenAddress("udp", host, 0)],
+        listen=[ListenAddress(transport, host, port)],
         on_invite=application.invited,
         availability=lambda: application.availability,
         timers=timers,
         limit=limit,
+        tls=tls,
     )
     await made.start()
     try:
