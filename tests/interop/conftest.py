@@ -1,7 +1,6 @@
 """The big peers, each started once for a module; what is not here is skipped with the reason."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,36 +8,6 @@ from tests.phones import peers
 from tests.phones.asterisk import Asterisk
 from tests.phones.certificates import Authority
 from tests.phones.kamailio import Kamailio
-
-NOT_YET = {
-    "trunk_carries_what_both_sides_say[tcp]": "TCP",
-    "trunk_carries_what_both_sides_say[tls]": "TLS",
-    "trunk_carries_what_both_sides_say[srtp]": "SRTP",
-    "registered_with_digest": "registration",
-    "a_wrong_password": "registration",
-    "the_agent_presses_keys": "send_digits",
-    "hangs_up[t": "TCP",
-    "hangs_up[udp-tls]": "TLS",
-    "goes_out_through_the_proxy": "outgoing calls",
-    "sipvicious": "silence",
-    "[baresip-t": "TCP",
-    "[linphone-t": "TCP",
-    "registered_at_the_service": "registrar",
-    "sipp_over_tls": "TLS",
-    "test_transfer": "transfer",
-    "test_session_timers": "timers",
-}
-"""What the service cannot do today, by a part of a test's name."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot pass yet."""
-    for item in items:
-        if item.path.parent != Path(__file__).parent:
-            continue
-        for part, feature in NOT_YET.items():
-            if part in item.nodeid:
-                item.add_marker(pytest.mark.skip(f"not yet: {feature}"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from bridge.agent.patterns import counter
 from bridge.agent.server import AgentSession
 from bridge.audio.g711 import Law, decode, encode
 
-SENTENCE_MS = 1730
+SENTENCE_MS = 1000
 SENTENCE = counter(1, SENTENCE_MS * 8)
 _ZERO = bytes.maketrans(b"\x7e\x7f\xfe", b"\xff\xff\xff")
 """The softphones' tables for µ-law differ by one step around zero: these words count as one."""
@@ -17,6 +17,8 @@ _ZERO = bytes.maketrans(b"\x7e\x7f\xfe", b"\xff\xff\xff")
 SAYS_A_SENTENCE = f"vad: false\nanswer: {{items: [{{audio_ms: {SENTENCE_MS}}}]}}"
 SAYS_A_SENTENCE_LATER = f"vad: false\nanswer: {{first_byte_ms: 1200, items: [{{audio_ms: {SENTENCE_MS}}}]}}"
 """A softphone needs its time after the answer before it plays what it hears."""
+TALK_S = 2.8
+"""How long a call of that kind lasts until both sides have been heard."""
 GREETS = {"greeting": "Begin."}
 
 

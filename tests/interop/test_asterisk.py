@@ -13,6 +13,7 @@ from tests.interop.sound import (
     SAYS_A_SENTENCE,
     SAYS_A_SENTENCE_LATER,
     SENTENCE,
+    TALK_S,
     hears_the_sentence,
     keys_told,
     linear,
@@ -85,7 +86,7 @@ async def test_registered_with_digest_and_called_from_an_extension(
         assert f":{service.sip_port}" in await pbx.contact_of("agent")
         async with await desk_phone(tmp_path / "phone", pbx) as phone:
             await phone.dial(pbx.uri("700"))
-            await asyncio.sleep(3.5)
+            await asyncio.sleep(TALK_S)
             await phone.hang_up()
             session = await ended(server.sessions[0])
         assert SAID in bytes(session.input_audio)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.sound import GREETS, SAYS_A_SENTENCE_LATER, hears, hears_the_sentence, linear, words
+from tests.interop.sound import GREETS, SAYS_A_SENTENCE_LATER, TALK_S, hears, hears_the_sentence, linear, words
 from tests.phones.baresip import Baresip
 from tests.phones.certificates import Authority
 from tests.phones.kamailio import Kamailio
@@ -49,7 +49,7 @@ async def test_the_caller_holds_resumes_and_hangs_up(
     async with bench(tmp_path, SAYS_A_SENTENCE_LATER, agent=GREETS, **more) as (service, server):
         async with await behind(proxy, tmp_path / "phone", authority, caller) as phone:
             await phone.dial(through_the_proxy(service, ours))
-            await asyncio.sleep(3.5)
+            await asyncio.sleep(TALK_S)
             await phone.hold()
             await asyncio.sleep(0.3)
             await phone.resume()

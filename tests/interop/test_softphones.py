@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.sound import GREETS, SAYS_A_SENTENCE_LATER, hears_the_sentence, keys_told, linear, words
+from tests.interop.sound import GREETS, SAYS_A_SENTENCE_LATER, TALK_S, hears_the_sentence, keys_told, linear, words
 from tests.phones.baresip import Baresip
 from tests.phones.certificates import Authority
 from tests.phones.linphone import Linphone
@@ -57,7 +57,7 @@ async def test_a_call_over_each_transport(tmp_path: Path, authority: Authority, 
     async with bench(tmp_path, SAYS_A_SENTENCE_LATER, agent=GREETS, **more) as (service, server):
         async with await make(tmp_path / "phone", authority, transport=transport) as phone:
             await phone.dial(service.uri(transport))
-            await asyncio.sleep(3.5)
+            await asyncio.sleep(TALK_S)
             await phone.hang_up()
             session = await ended(server.sessions[0])
         assert SAID in bytes(session.input_audio)
@@ -79,7 +79,7 @@ async def test_a_phone_registered_at_the_service_calls(
         async with await make(tmp_path / "phone", authority, **account) as phone:
             await phone.registered()
             await phone.dial(service.uri(transport))
-            await asyncio.sleep(3.5)
+            await asyncio.sleep(TALK_S)
             await phone.hang_up()
             session = await ended(server.sessions[0])
         assert SAID in bytes(session.input_audio)
@@ -118,7 +118,7 @@ async def test_srtp_is_refused_or_taken_as_configured(
                 assert server.sessions == []
                 return
             await phone.dial(service.uri())
-            await asyncio.sleep(3.5)
+            await asyncio.sleep(TALK_S)
             await phone.hang_up()
             session = await ended(server.sessions[0])
         assert SAID in bytes(session.input_audio)
