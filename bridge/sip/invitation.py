@@ -9,7 +9,6 @@ from .alarms import Alarm
 from .bodies import description_in
 from .core import Core, allow, with_sdp
 from .dialog import Dialog
-from .errors import SipError
 from .gate import Admitted
 from .layer import Exchange, is_direct
 from .message import Request
@@ -101,11 +100,7 @@ class Invitation(Session):
         """Take the call: 200 with `sdp`, repeated until the ACK. No effect when the call has ended."""
         if self.state is not SessionState.EARLY or self._waits:
             return
-        try:
-            self._timer_headers = self.refresh.answer(self.request)
-        except SipError as error:
-            self._refuse(error.status, error.phrase, error.headers, "rejected")
-            return
+        self._timer_headers = self.refresh.answer(self.request)
         if not self.local_sdp:
             self.offers.describe(sdp)
             self.offers.pending = self.offer is None

@@ -169,6 +169,11 @@ class TransactionLayer:
         """Whether strangers hold as many server transactions as they may."""
         return len(self._servers) >= self._limit
 
+    @property
+    def crowded(self) -> bool:
+        """Whether even those who talk inside calls hold too many: strangers get half of the room."""
+        return len(self._servers) >= 2 * self._limit
+
     def absorb(self, request: Request) -> bool:
         """Give a request to the transaction it belongs to; False when it begins something new."""
         exchange = self.find(request)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from . import session_timer
 from .bodies import ACCEPT, offered
 from .core import KNOWN, Core, allow, retry_after
 from .dialog import Dialog, new_tag
@@ -148,6 +149,8 @@ class UserAgentServer:
             raise SipError(482)
 
     def _serve_inside(self, session: Session, request: Request, path: Path) -> None:
+        if self._core.layer.crowded and request.method != "BYE":
+            raise retry_after(503, None, RETRY_AFTER_S)
         exchange = self._core.layer.open(request, path)
         exchange.tag = request.to.tag
         try:
@@ -198,6 +201,8 @@ class UserAgentServer:
             self._inspect(request)
             self._demand(request)
             offer = offered(request)
+            # Asked here for its 422 alone: nobody's phone shall ring for a call that cannot be answered.
+            session_timer.accept(request, self._core.policy.timer)
             dialog = Dialog.uas(request, new_tag())
             replaced = self._replaced(request)
         except SipError as error:

@@ -240,3 +240,14 @@ def test_a_reinvite_without_an_ack_does_not_cut_a_goodbye_short() -> None:
     assert stack.ended == []
     stack.advance(10.0)
     assert stack.ended == ["bye_timeout"]
+
+
+def test_a_flood_inside_a_call_is_bounded_and_leaves_room_for_the_bye() -> None:
+    stack = Stack(limit=20)
+    _, tag = confirmed(stack)
+    for number in range(200):
+        stack.receive(request("OPTIONS", branch=f"z9hG4bK{number}", to_tag=tag, cseq=number + 2))
+    assert stack.core.stats.transactions <= 40
+    assert stack.statuses().count(503) > 100
+    stack.receive(request("BYE", branch="z9hG4bKb", to_tag=tag, cseq=900))
+    assert stack.statuses() == [200]
