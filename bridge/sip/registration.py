@@ -43,7 +43,7 @@ UNREGISTER_S = 2.0
 
 
 class RegistrationState(Enum):
-    """Where a registration is; REGISTERED lasts while it is refreshed."""
+    """Where a registration is; REGISTERED lasts while it is refreshed, and comes anew with another server."""
 
     IDLE = "idle"
     REGISTERING = "registering"
@@ -58,7 +58,7 @@ _S = RegistrationState
 MOVES: dict[RegistrationState, frozenset[RegistrationState]] = {
     _S.IDLE: frozenset((_S.REGISTERING, _S.GONE)),
     _S.REGISTERING: frozenset((_S.REGISTERED, _S.BACKING_OFF, _S.REFUSED, _S.UNREGISTERING)),
-    _S.REGISTERED: frozenset((_S.BACKING_OFF, _S.REFUSED, _S.UNREGISTERING)),
+    _S.REGISTERED: frozenset((_S.REGISTERED, _S.BACKING_OFF, _S.REFUSED, _S.UNREGISTERING)),
     _S.BACKING_OFF: frozenset((_S.REGISTERING, _S.UNREGISTERING, _S.GONE)),
     _S.REFUSED: frozenset((_S.REGISTERING, _S.GONE)),
     _S.UNREGISTERING: frozenset((_S.GONE,)),
@@ -112,7 +112,7 @@ class Registration:
         self.service_route: tuple[str, ...] = ()
         """Route values for our calls by this trunk (RFC 3608)."""
         self.peer: tuple[str, int] | None = None
-        """Where the last REGISTER went: address and port."""
+        """Address and port of the server that keeps our binding; None before the first success."""
         self._core = core
         self._rng = rng
         self._authenticator = Authenticator(binding.credentials)
@@ -123,10 +123,9 @@ class Registration:
         self._servers = Servers(binding)
         self._contact: str | None = None
         """Our Contact as the registrar knows it; None when it knows none."""
-        self._sent_contact = ""
-        self._too_brief = False
+        self._sent_contact, self._sent_to = "", ("", 0)
+        self._too_brief = self._removing = False
         self._pending: object | None = None
-        self._removing = False
         self._registered_at = 0.0
         self._alarm: Alarm | None = None
         self._done: Callable[[], None] = lambda: None
@@ -213,7 +212,7 @@ class Registration:
     def _request(self, path: Path, expires: int) -> Request:
         binding, hop = self.binding, self._servers.current
         self._cseq += 1
-        self.peer = path.peer
+        self._sent_to = path.peer
         contacts = [self._core.contact(path, binding.contact_user or binding.user.user)]
         self._sent_contact = contacts[0]
         if self._contact is not None and self._contact != contacts[0]:
@@ -252,7 +251,8 @@ class Registration:
         if seconds <= 0:
             self._failed("the registrar answered 200 but keeps no binding")
             return
-        self._contact = self._sent_contact
+        moved = self.peer != self._sent_to
+        self._contact, self.peer = self._sent_contact, self._sent_to
         self._registered_at = self._core.clock()
         self.expires_at = self._registered_at + seconds
         self.failures = 0
@@ -261,7 +261,7 @@ class Registration:
             self._remove()
             return
         self._at(max(MIN_REFRESH_S, seconds * self._rng.uniform(*REFRESH_AFTER)), self._attempt)
-        if self.state is not RegistrationState.REGISTERED:
+        if moved or self.state is not RegistrationState.REGISTERED:
             self._move(RegistrationState.REGISTERED, f"{self._names()} for {seconds} s")
 
     def _longer(self, response: Response) -> bool:

@@ -135,6 +135,22 @@ def test_the_next_server_is_asked_at_once() -> None:
     assert str(trunk.last.hop) == "sip:a.example"
 
 
+def test_it_tells_where_it_is_registered_and_when_that_changes() -> None:
+    """Calls come from there: whoever lets them in must know before the first one."""
+    trunk = Trunk("sip:a.example", "sip:b.example")
+    assert trunk.registration.peer is None
+    trunk.answer(200)
+    assert trunk.registration.peer == ("a.example", 5060)
+    trunk.wake()
+    trunk.last.on_failure("transport_error")
+    assert trunk.registration.peer == ("a.example", 5060), "the other one has not said yes"
+    assert trunk.told == ["registering", "registered"]
+    trunk.answer(200)
+    assert trunk.registration.peer == ("b.example", 5060)
+    assert trunk.told == ["registering", "registered", "registered"]
+    assert "at sip:b.example" in trunk.details[-1]
+
+
 def test_the_back_off_doubles_to_its_roof_with_full_jitter() -> None:
     rounds = 12
     delays: list[list[float]] = [[] for _ in range(rounds)]

@@ -15,7 +15,7 @@ from bridge.sip.message import Request, Response
 from bridge.sip.registration import Registration, RegistrationState
 from bridge.sip.uri import Uri
 
-from .stack import PEER, Wire
+from .stack import Wire
 
 CREDENTIALS = (Credentials("600", "secret"),)
 
@@ -40,7 +40,7 @@ class Delivery:
 
     def _send(self) -> None:
         self.tries += 1
-        path = Path(self._wire, PEER)
+        path = Path(self._wire, (self.hop.host, 5060))
         proof = Headers.make(self._authenticator.authorize("REGISTER", "sip:example.org"))
         request = self._make(path)
         self.request = replace(request, lines=Headers((*request.lines, *proof)))
