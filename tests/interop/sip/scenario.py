@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bridge.sip.uri import host_port
 from tests.phones.processes import Program, free_signalling_port
-from tests.sip.phone import HOST
+from tests.sip.phone import HOST, until
 
 FOLDER = Path(__file__).parent / "scenarios"
 PATIENCE_S = 30.0
@@ -126,8 +127,9 @@ SIP/2.0 200 OK
 class Sipp:
     """Runs scenarios in a folder; a failure is an AssertionError with what SIPp says."""
 
-    def __init__(self, program: str, folder: Path, transport: str) -> None:
+    def __init__(self, program: str, folder: Path, transport: str, host: str = HOST) -> None:
         self.transport = transport
+        self._host = host
         self._program = program
         self._folder = folder
 
@@ -135,7 +137,16 @@ class Sipp:
         """A second SIPp beside this one."""
         folder = self._folder / "another"
         folder.mkdir()
-        return Sipp(self._program, folder, self.transport)
+        return Sipp(self._program, folder, self.transport, self._host)
+
+    def _holds(self, port: int, kind: socket.SocketKind) -> bool:
+        """Whether SIPp has its port."""
+        with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((self._host, port))
+            except OSError:
+                return True
+            return False
 
     @property
     def _over(self) -> str:
@@ -145,7 +156,7 @@ class Sipp:
     async def call(self, name: str, port: int, /, *, calls: int = 1, **slots: str) -> None:
         """SIPp calls 600 at that port of ours, `calls` times at once."""
         rate = ["-l", str(calls), "-r", "100"]  # The first call waits for one period of the rate.
-        with self._start(name, calls, free_signalling_port(), [f"{HOST}:{port}", *rate], slots) as program:
+        with self._start(name, calls, free_signalling_port(), [host_port(self._host, port), *rate], slots) as program:
             await self._judge(program)
 
     @asynccontextmanager
@@ -154,9 +165,9 @@ class Sipp:
         port = free_signalling_port()
         kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
         with self._start(name, calls, port, [], slots) as program:
-            program.wait_for_port(port, kind)
+            await until(lambda: program.process.poll() is not None or self._holds(port, kind))
             try:
-                yield f"sip:600@{HOST}:{port}{self._over}"
+                yield f"sip:600@{host_port(self._host, port)}{self._over}"
             except AssertionError as failure:
                 failure.add_note(self._report(program))
                 raise
@@ -164,12 +175,11 @@ class Sipp:
 
     def _start(self, name: str, calls: int, port: int, options: list[str], slots: dict[str, str]) -> Program:
         # For patterns, into which SIPp puts no keywords.
-        own = {"here": f"{HOST}:{port}", "over": self._over}
+        own = {"here": host_port(self._host, port), "over": self._over}
         text = filled((FOLDER / f"{name}.xml").read_text(), {**own, **slots})
         (self._folder / f"{name}.xml").write_text(text)
-        common = (
-            f"-sf {name}.xml -s 600 -m {calls} -i {HOST} -p {port} -mi {HOST} -nostdin -t {TRANSPORTS[self.transport]}"
-        )
+        common = f"-sf {name}.xml -s 600 -m {calls} -i {self._host} -p {port} -mi {self._host} -nostdin"
+        common += f" -t {TRANSPORTS[self.transport]}"
         traces = "-trace_err -error_file errors.log -trace_msg -message_file messages.log"
         ending = "-timeout 25s -timeout_error -max_socket 100"
         return Program([self._program, *options, *f"{common} {traces} {ending}".split()], self._folder)

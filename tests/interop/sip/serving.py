@@ -31,12 +31,12 @@ class Clock:
 
 
 @asynccontextmanager
-async def serving(application: Answering | None = None, **more: Any) -> AsyncIterator[UserAgent]:
+async def serving(application: Answering | None = None, *, host: str = HOST, **more: Any) -> AsyncIterator[UserAgent]:
     """A user agent with an application that takes every call, unless told otherwise."""
     application = application or Answering()
     port = free_signalling_port()
     service = UserAgent(
-        listen=[ListenAddress("udp", HOST, port), ListenAddress("tcp", HOST, port)],
+        listen=[ListenAddress("udp", host, port), ListenAddress("tcp", host, port)],
         on_invite=application.invited,
         **more,
     )

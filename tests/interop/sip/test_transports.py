@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from bridge.sip.offer_answer import answer, offer
+from bridge.sip.sdp import SessionDescription
 from tests.sip.phone import OFFER, Answering, port_of, until
 
 from .scenario import BLOCKS, Sipp
@@ -52,3 +55,35 @@ async def test_our_calls_share_one_connection(sipp: str, tmp_path: Path) -> None
         await until(lambda: all(story.over for story in stories))
         assert [story.heard for story in stories] == [["answered", "hung_up"]] * CALLS
         assert sum(stream.stats.opened for stream in service.listeners.streams) == 1
+
+
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+        return True
+
+
+class OverIpv6(Answering):
+    """An application that hears on ::1."""
+
+    def describe(self, description: SessionDescription | None) -> bytes | int:
+        assert description is not None
+        return bytes(answer(description, "::1", 41000, session_id=3)[0])
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_calls_both_ways_over_ipv6(sipp: str, tmp_path: Path, transport: str) -> None:
+    application = OverIpv6()
+    when_confirmed(application, lambda call: call.hang_up())
+    phone = Sipp(sipp, tmp_path, transport, "::1")
+    async with serving(application, host="::1") as service:
+        await phone.call("hung_up", port_of(service))
+        await until(lambda: application.ended == ["hung_up"])
+        async with phone.another().answer("taken") as uri:
+            story = Story(service.invite(uri, sdp=bytes(offer("::1", 41002, session_id=4))))
+            await until(lambda: story.over)
+            assert story.heard == ["answered", "hung_up"]
