@@ -22,7 +22,7 @@ RETRY_AFTER_S = 5
 def serve(session: Session, exchange: Exchange, request: Request) -> None:
     """Serve a request of this dialog; SipError is the refusal it gets."""
     if not session.in_order(request):
-        raise retry_after(500, "CSeq Out of Order", RETRY_AFTER_S)
+        raise retry_after(500, "Request Out of Order", RETRY_AFTER_S)
     method = _METHODS.get(request.method)
     if method is None:
         raise SipError(405 if request.method in KNOWN else 501, headers=(allow(),))

@@ -182,7 +182,7 @@ def _newer(request: Request, before: Registered) -> bool:
     if request.call_id != before.call_id or request.cseq.number > before.cseq:
         return True
     if request.cseq.number < before.cseq:
-        raise SipError(500, "CSeq Out of Order", reason="cseq_order")
+        raise SipError(500, "Request Out of Order", reason="cseq_order")
     return False
 
 
