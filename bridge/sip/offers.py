@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .alarms import Alarm
 from .bodies import description_in, offered
 from .core import retry_after, with_sdp
 from .delivery import Delivery
@@ -23,6 +24,8 @@ OnResult = Callable[[int, SessionDescription | None], None]
 
 GLARE_TRIES = 4
 """How often an offer of ours is made again when both sides offered at once."""
+PATIENCE_S = 180.0
+"""How long a peer may think about an INVITE of ours that it has not answered finally, in seconds."""
 RETRY_AFTER_S = 2
 
 
@@ -161,6 +164,7 @@ class Change:
         self._tries = GLARE_TRIES
         self._delivery: Delivery | None = None
         self._final = False
+        self._patience: Alarm | None = None
 
     def begin(self) -> None:
         """Send it; from now on the session has an offer out."""
@@ -178,6 +182,7 @@ class Change:
         if self._sdp:
             offers.describe(self._sdp)
         body = offers.local_sdp if self._sdp else b""
+        self._patience = session.core.after(PATIENCE_S, self._tire)
         headers = with_sdp([*session.core.capabilities(), *session.refresh.request_headers()], body)
         self._delivery = session.send(
             self._method,
@@ -193,6 +198,7 @@ class Change:
         if response.status < 200:
             return
         first, self._final = not self._final, True
+        self._calm()
         if first and response.status < 300:
             session.dialog.refresh(response)
             session.refresh.agreed(response)
@@ -208,6 +214,18 @@ class Change:
             self.begin()
         else:
             self._finish(response.status, description_in(response))
+
+    def _tire(self) -> None:
+        """The INVITE was heard of, and that is all: no timer of its transaction ends it."""
+        delivery = self._delivery
+        if delivery is not None and delivery.exchange is not None and delivery.is_waiting:
+            delivery.abandon()
+            delivery.exchange.terminate()
+            self._finish(408, None)
+
+    def _calm(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
 
     def _acknowledge(self, response: Response) -> None:
         assert self._delivery is not None and self._delivery.request is not None
@@ -237,6 +255,7 @@ class Change:
         self._over(status, answer)
 
     def _over(self, status: int, answer: SessionDescription | None) -> None:
+        self._calm()
         session = self._session
         session.offers.changing = False
         if session.state is not session.State.CONFIRMED:

@@ -14,7 +14,7 @@ from .dialog import MAX_FORWARDS, Dialog, new_tag
 from .errors import SipError, phrase_for
 from .forks import Forks
 from .headers import Headers
-from .layer import Path
+from .layer import Exchange, Path
 from .message import Request, Response
 from .reasons import reasons_in, word_for
 from .redirect import Redirects
@@ -227,9 +227,7 @@ class OutgoingCall(Session):
     # While it rings
 
     def _progress(self, response: Response) -> None:
-        if self.state is not SessionState.EARLY:
-            return
-        if self._cancelled:
+        if self.state is not SessionState.EARLY or self._cancelled:
             self._send_cancel()
             return
         receipt = self._reliable.accept(response)
@@ -293,11 +291,11 @@ class OutgoingCall(Session):
         request = cancel_for(exchange.machine.request, self._cancelled)
         self.core.layer.request(request, exchange.path, lambda response: None, lambda reason: None)
         # RFC 3261 section 9.1: an old far end may never answer the INVITE after a CANCEL.
-        self.core.after(self.core.timers.life, self._abandon)
+        self.core.after(self.core.timers.life, lambda: self._abandon(exchange))
 
-    def _abandon(self) -> None:
-        if self.state is SessionState.EARLY and self._delivery is not None and self._delivery.exchange is not None:
-            self._delivery.exchange.terminate()
+    def _abandon(self, exchange: Exchange) -> None:
+        if exchange.state is State.PROCEEDING:
+            exchange.terminate()
             self._fail(487)
 
     def _broken(self, reason: str) -> None:

@@ -341,6 +341,15 @@ def test_a_settled_delivery_takes_the_answer_that_comes() -> None:
         assert stack.take() == []
 
 
+def test_a_settled_delivery_that_fails_has_failed() -> None:
+    stack = pbx(reliable=True)
+    parcel = Parcel(stack)
+    stack.take()
+    parcel.delivery.settle()
+    stack.core.layer.lost(stack.wire, (FIRST, 5060))
+    assert (parcel.told, stack.take()) == (["transport_error"], [])
+
+
 def test_a_refusal_whose_ack_cannot_be_sent_is_still_the_refusal() -> None:
     stack = pbx()
     parcel = Parcel(stack, "INVITE")

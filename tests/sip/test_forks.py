@@ -238,6 +238,22 @@ def test_a_call_that_is_cancelled_while_its_server_is_looked_up_never_rings() ->
         assert stack.empty
 
 
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_call_that_is_closed_and_never_answered_leaves_nothing(rings: bool) -> None:
+    dialled = Dialled()
+    if rings:
+        dialled.hears(180)
+    dialled.call.close()
+    dialled.stack.take()
+    dialled.hears(180)
+    if not rings:
+        dialled.stack.advance(31.9)
+        assert "CANCEL" in dialled.stack.statuses()
+    dialled.stack.advance(64.0)
+    assert dialled.stack.empty
+    assert [told[0] for told in dialled.told if isinstance(told, tuple)] == [503]
+
+
 def test_a_200_that_crosses_our_cancel_is_thanked_each_time() -> None:
     dialled = Dialled()
     dialled.hears(180)
@@ -311,6 +327,23 @@ def test_a_phone_reached_by_its_own_way_is_talked_to_that_way_only_while_it_stan
             asked = stack.request("INVITE")
         stack.receive(reply(asked, 200, body=OFFER))
         assert stack.peers() == [flow if stands else ("192.0.2.1", 5060)]
+
+
+def test_a_call_that_is_cancelled_while_another_way_is_looked_for_ends_at_once() -> None:
+    stack = Stack(reliable=True)
+    stack.lookups = []
+    flow = ("192.0.2.99", 31000)
+    told: list[int] = []
+    call = stack.call(flow=Path(stack.wire, flow))
+    call.on_failed = lambda failure: told.append(failure.status)
+    stack.advance(0.0)
+    stack.request("INVITE")
+    stack.core.layer.lost(stack.wire, flow)
+    call.cancel()
+    stack.lookups[0]()
+    stack.advance(0.0)
+    assert (told, stack.take()) == ([487], [])
+    assert stack.empty
 
 
 def test_our_answers_in_a_refused_call_are_none() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.message import Request
+from bridge.sip.offers import PATIENCE_S
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.session import SessionState
 
@@ -135,6 +136,22 @@ def test_a_peer_that_has_lost_the_dialog(method: str, end: int | None) -> None:
     assert (call.results, call.stack.ended) == ([(end or 408, None)], ["dialog_lost"])
 
 
+@pytest.mark.parametrize("hang_up", [False, True])
+def test_a_peer_that_thinks_about_a_change_for_ever(hang_up: bool) -> None:
+    call = Call()
+    call.change("INVITE")
+    call.answered(call.asked("INVITE"), 100)
+    call.stack.advance(PATIENCE_S - 1)
+    assert (call.results, call.stack.take()) == ([], [])
+    if hang_up:
+        call.session.hang_up()
+    call.stack.advance(1)
+    call.stack.advance(64.0)
+    assert call.results == ([] if hang_up else [(408, None)])
+    assert call.stack.ended == ["bye_timeout" if hang_up else "dialog_lost"]
+    assert call.stack.empty
+
+
 @pytest.mark.parametrize("first", METHODS)
 @pytest.mark.parametrize("second", METHODS)
 def test_we_make_one_offer_at_a_time(first: str, second: str) -> None:
@@ -218,7 +235,7 @@ def test_what_comes_out_of_order_is_refused(method: str) -> None:
     if method == "INVITE":
         call.acked(7)
     late = call.offered(method, 6)
-    assert (late.status, late.phrase, late.header("Retry-After") is not None) == (500, "CSeq Out of Order", True)
+    assert (late.status, late.phrase, late.header("Retry-After") is not None) == (500, "Request Out of Order", True)
     assert call.offered(method, 8).status == 200
 
 
