@@ -53,6 +53,7 @@ class Call:
         early_media: bool = False,
         dial: Dial = cannot_dial,
         server: Uri | None = None,
+        is_own_phone: Callable[[Uri], bool] = lambda uri: False,
         watch: Callable[[Call, ev.Event], None] = lambda call, event: None,
         on_turn: Callable[[float], None] = lambda seconds: None,
     ) -> None:
@@ -66,6 +67,7 @@ class Call:
         self.origin = origin or Origin()
         self.dial = dial
         """Places another call on the trunk of this one."""
+        self.is_own_phone = is_own_phone  # registered with us: no PBX reaches it in our place
         self._server = server  # of the trunk; None: the caller's own PBX is all there is
         self._early_media = early_media
         self._caller: Leg = leg  # who rings

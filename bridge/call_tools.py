@@ -126,7 +126,9 @@ class CallTools:
         elif call.session.protocol.caller_speaking:
             self._not_transferred(tool)
         else:
-            plan = Plan(target, call.profile.transfer.method, call.profile.transfer.timeout_s)
+            settings = call.profile.transfer
+            method = "bridge" if call.is_own_phone(target) else settings.method
+            plan = Plan(target, method, settings.timeout_s)
             self._last_words = lambda: self._begin(tool, plan)
             self._unheard = lambda: self._not_transferred(tool)
             self.heard()
@@ -141,8 +143,7 @@ class CallTools:
         self._task = watched(self._hand_over(tool, self._handover), lambda: self._call.end(EndReason.INTERNAL_ERROR))
 
     async def _hand_over(self, tool: ev.ToolCall, handover: Handover) -> None:
-        call = self._call
-        log.info("transfer.began", method=call.profile.transfer.method)
+        log.info("transfer.began", method=handover.method)
         try:
             outcome = await handover.run()
         except (LegRefused, ValueError) as error:

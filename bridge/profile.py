@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from bridge.audio.g711 import Law
@@ -36,7 +36,9 @@ class Profile:
         append_ms: int,
         environ: Mapping[str, str],
         builtin_url: str | None = None,
+        phones: Collection[str] = (),
     ) -> None:
+        """`phones` are the users of our own registrar."""
         self.name = name
         self.url = _session_url(agent, builtin_url)
         self._agent = agent
@@ -46,7 +48,7 @@ class Profile:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._tls = ssl.create_default_context() if self.url.startswith("wss:") else None
         self.transfer = agent.transfer
-        self.targets = Targets(agent.transfer.targets)
+        self.targets = Targets(agent.transfer.targets, phones)
         """Whom callers may be transferred to."""
         self._tools = tuple(tool for tool in map(self._defined, agent.tools) if tool is not None)
         self._instructions = Template.parse(agent.instructions) if agent.instructions else None
@@ -131,9 +133,9 @@ def needs_builtin(config: Config) -> bool:
 
 def profiles(config: Config, environ: Mapping[str, str], builtin_url: str) -> dict[str, Profile]:
     """All agents of a configuration by name."""
-    append_ms = config.media.append_ms
+    append_ms, phones = config.media.append_ms, config.registrar.users
     return {
-        name: Profile(name, agent, append_ms=append_ms, environ=environ, builtin_url=builtin_url)
+        name: Profile(name, agent, append_ms=append_ms, environ=environ, builtin_url=builtin_url, phones=phones)
         for name, agent in config.agents.items()
     }
 

@@ -19,6 +19,7 @@ from bridge.logs import LogBudget
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
+from bridge.phones import Phones
 from bridge.profile import Profile
 from bridge.realtime.events import Event
 from bridge.records import CallRecord, EndReason, Origin, Refusal, warning
@@ -75,6 +76,7 @@ class Reception:
     def open(self, user_agent: UserAgent, trunks: Trunks, profiles: Mapping[str, Profile]) -> None:
         """What calls need besides: who signals them, the way out, and who answers. Before the first call."""
         self.user_agent, self.trunks, self.profiles = user_agent, trunks, profiles
+        self._phones = Phones(self._config.registrar, user_agent)
 
     async def wait(self, seconds: float) -> None:
         """Until every call is over, `seconds` at most."""
@@ -136,6 +138,7 @@ class Reception:
             early_media=self._config.sip.early_media,
             dial=lambda target, ring_limit_s, headers=(): self._dial(call, target, ring_limit_s, headers),
             server=self.trunks.server(trunk),
+            is_own_phone=self._phones.is_one,
             watch=self._watch,
             on_turn=self._meters.turn_s.observe,
         )
@@ -147,24 +150,40 @@ class Reception:
         task.add_done_callback(lambda task: self._admission.left(trunk, host))
 
     def _dial(self, call: Call, target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]]) -> OutgoingLeg:
-        """Another call on the trunk of a call. Raises LegRefused or ValueError."""
+        """Another call, to a phone of ours or on the trunk of a call. Raises LegRefused or ValueError."""
         origin = call.origin
+        if self._phones.is_one(target):
+            return self._ring_phone(target, ring_limit_s, self._own_name(origin, target), headers)
         way = self.trunks.way(origin.trunk)
         trunk = self._config.trunks.get(origin.trunk)
         srtp = trunk.srtp if trunk else "off"
         leg = OutgoingLeg(self.user_agent, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)
-        user = origin.called if _USER.match(origin.called) else "sipbridge"
-        own = f"<sip:{user}@{host_port(self.user_agent.local_address_for(target.host))}>"
         leg.dial(
             target,
             ring_limit_s=ring_limit_s,
-            caller=f"<{way.caller}>" if way.caller else own,
+            caller=f"<{way.caller}>" if way.caller else self._own_name(origin, target),
             routes=way.routes,
             authenticator=way.authenticator,
             headers=headers,
             redirects=lambda uri: call.profile.targets.allows(uri, call.base),
         )
         return leg
+
+    def _ring_phone(
+        self, target: Uri, ring_limit_s: float, caller: str, headers: Sequence[tuple[str, str]]
+    ) -> OutgoingLeg:
+        found = self._phones.find(target)
+        if found is None:
+            raise LegRefused(480, "not_registered", f"{target.user} is not registered here")
+        contact, flow = found
+        leg = OutgoingLeg(self.user_agent, pacer=self._pacer, ports=self._ports, media=self._config.media)
+        leg.dial(contact, ring_limit_s=ring_limit_s, caller=caller, headers=headers, flow=flow)
+        return leg
+
+    def _own_name(self, origin: Origin, target: Uri) -> str:
+        """Our From: the number that was called, at our address."""
+        user = origin.called if _USER.match(origin.called) else "sipbridge"
+        return f"<sip:{user}@{host_port(self.user_agent.local_address_for(target.host))}>"
 
     # A refused call
 

@@ -17,6 +17,9 @@ from bridge.sip.tls import TlsSettings
 from bridge.sip.ua import UserAgent
 from bridge.sip.uri import Uri
 
+PRODUCT = "sipbridge"
+"""What we say of ourselves in User-Agent and Server."""
+
 
 def user_agent(
     config: Config,
@@ -36,6 +39,7 @@ def user_agent(
         policy=_policy(config),
         tls=TlsSettings(**config.sip.tls.model_dump()),
         nameservers=config.sip.nameservers,
+        product=PRODUCT,
     )
 
 
@@ -80,4 +84,5 @@ def _registrar(config: Config, admission: Admission) -> Registrar | None:
         time.monotonic,
         authority=admission.authority,
         maximum_s=config.registrar.expires_s,
+        headers=[("Server", PRODUCT)],
     )

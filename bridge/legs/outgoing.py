@@ -16,6 +16,7 @@ from bridge.records import EndReason
 from bridge.sip.address import Address
 from bridge.sip.advertise import family_of
 from bridge.sip.errors import SipError
+from bridge.sip.layer import Path
 from bridge.sip.outgoing import Failure, OutgoingCall
 from bridge.sip.replaces import Replaces
 from bridge.sip.sdes import Policy
@@ -62,9 +63,13 @@ class OutgoingLeg(DialogLeg):
         authenticator: Authenticator | None = None,
         headers: Sequence[tuple[str, str]] = (),
         redirects: Callable[[Uri], bool] = lambda uri: False,
+        flow: Path | None = None,
     ) -> None:
-        """Place the call. Raises LegRefused without a port, ValueError for a target or header nobody can send."""
-        host = _first_hop(target, routes)
+        """Place the call, by `flow` to a phone that is registered with us.
+
+        Raises LegRefused without a port, ValueError for a target or header nobody can send.
+        """
+        host = flow.peer[0] if flow is not None else _first_hop(target, routes)
         local_address = self._user_agent.local_address_for(host)
         try:
             # A name, or a redirection, may lead elsewhere: with the answer we know where.
@@ -83,6 +88,7 @@ class OutgoingLeg(DialogLeg):
                 authenticator=authenticator,
                 ring_limit_s=ring_limit_s,
                 redirects=redirects,
+                flow=flow,
             )
         except ValueError:
             self.release()

@@ -91,7 +91,7 @@ class UserAgent:
         )
         self.connection_users: list[ConnectionUser] = []
         """Who besides calls needs connections to stay: registrations of ours, phones registered with us."""
-        self._registrar = registrar
+        self.registrar = registrar
         self._server = UserAgentServer(self.core, on_invite, availability, gate or OpenGate(), registrar)
         self.listeners = Listeners(
             listen,
@@ -264,7 +264,7 @@ class UserAgent:
         paths = (session.path for session in self.core.sessions.values())
         if any(path is not None and path.peer == peer for path in paths):
             return True
-        if self._registrar is not None and self._registrar.uses(peer):
+        if self.registrar is not None and self.registrar.uses(peer):
             return True
         return any(user.uses(peer) for user in self.connection_users)
 

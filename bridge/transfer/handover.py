@@ -52,6 +52,11 @@ class Handover:
         self._dial = dial
         self._deadline = asyncio.get_running_loop().time() + plan.timeout_s
 
+    @property
+    def method(self) -> Method:
+        """How it is tried."""
+        return self._plan.method
+
     async def run(self) -> Outcome:
         """The whole transfer. Cancelled, it lets go of the second call. Raises LegRefused or ValueError."""
         plan = self._plan

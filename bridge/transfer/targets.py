@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bridge.config.pattern import Pattern
 from bridge.sip.errors import SipError
 from bridge.sip.uri import DEFAULT_PORT, Uri, host_port
 
 _NUMBER = re.compile(r"[A-Za-z0-9+*#_.\-]{1,64}\Z")
+HERE = "localhost"
+"""The host of a phone that is registered with us."""
 _SEPARATORS = re.compile(r"[ \xa0().\-/]")
 
 
 class Targets:
     """The allow-list of one agent: name → URI, number, or pattern for numbers.
 
-    A number without a host belongs to the `base` of the call: the trunk's server, else the PBX it came from.
+    A number without a host belongs to the `base` of the call: the trunk's server, else the PBX it came from; but
+    who is one of `phones`, the users of our own registrar, is reached here.
     """
 
-    def __init__(self, entries: Mapping[str, str]) -> None:
+    def __init__(self, entries: Mapping[str, str], phones: Collection[str] = ()) -> None:
         self._entries = dict(entries)
+        self._phones = frozenset(phones)
         self._patterns = [Pattern.parse(text) for text in entries.values() if self._is_pattern(text)]
 
     @property
@@ -36,10 +40,10 @@ class Targets:
         wanted = wanted.strip()
         for name, text in self._entries.items():
             if not self._is_pattern(text) and (name.casefold() == wanted.casefold() or text == wanted):
-                return _uri(text, base)
+                return self._uri(text, base)
         candidates = (wanted, _SEPARATORS.sub("", wanted))  # as it stands, then as people write numbers
         number = next((candidate for candidate in candidates if self._takes_number(candidate)), None)
-        return _uri(number, base) if number is not None else None
+        return self._uri(number, base) if number is not None else None
 
     def allows(self, uri: Uri, *bases: Uri) -> bool:
         """Whether a URI that a peer names is on the list; a number only on the host of one of `bases`.
@@ -49,7 +53,7 @@ class Targets:
         if uri.headers is not None or uri.password is not None or uri.parameter("maddr") is not None:
             return False
         for text in self._entries.values():
-            listed = () if self._is_pattern(text) else (_uri(text, base) for base in bases)
+            listed = () if self._is_pattern(text) else (self._uri(text, base) for base in bases)
             if any(one is not None and _same(one, uri) for one in listed):
                 return True
         ours = any(uri.host == base.host and uri.scheme == base.scheme for base in bases)
@@ -60,6 +64,9 @@ class Targets:
             return False
         exact = any(text == number for text in self._entries.values())
         return exact or any(pattern.fits(number) for pattern in self._patterns)
+
+    def _uri(self, text: str, base: Uri) -> Uri | None:
+        return Uri.build(text, HERE) if text in self._phones else _uri(text, base)
 
     @staticmethod
     def _is_pattern(text: str) -> bool:

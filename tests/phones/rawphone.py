@@ -159,7 +159,7 @@ class RawPhone(asyncio.DatagramProtocol):
     def contact(self) -> str:
         """Where this phone is reached."""
         parameter = "" if self.transport == "UDP" else f";transport={self.transport.lower()}"
-        return f"<sip:{self.user}@{_literal(self.host)}:{self.port}{parameter}>"
+        return f"<sip:{self.user}@{literal(self.host)}:{self.port}{parameter}>"
 
     def sdp(self, *, direction: str = "sendrecv", extra: str = "") -> str:
         """An offer of this phone's law, telephone-event as 101, 20 ms."""
@@ -186,10 +186,10 @@ class RawPhone(asyncio.DatagramProtocol):
         """One request of this call; `headers` are whole lines that come before Content-Length."""
         lines = [
             f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/{self.transport} {_literal(self.host)}:{self.port};branch={branch};{self.via_parameters}",
+            f"Via: SIP/2.0/{self.transport} {literal(self.host)}:{self.port};branch={branch};{self.via_parameters}",
             "Max-Forwards: 70",
             *(f"Route: {route}" for route in self.routes),
-            f'From: "Raw" <sip:{self.user}@{_literal(self.host)}>;tag={self.from_tag}',
+            f'From: "Raw" <sip:{self.user}@{literal(self.host)}>;tag={self.from_tag}',
             f"To: {to}",
             f"Call-ID: {self.call_id}",
             f"CSeq: {cseq} {method}",
@@ -201,12 +201,13 @@ class RawPhone(asyncio.DatagramProtocol):
         return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
     def response(self, request: Message, status: str, body: str = "") -> bytes:
-        """An answer that echoes what RFC 3261 8.2.6 wants echoed."""
+        """An answer that echoes what RFC 3261 8.2.6 wants echoed, with our tag where there is none."""
+        to = request.header("To")
         echoed = [f"{n}: {v}" for n, v in request.headers if n.lower() in ("via", "from", "call-id", "cseq")]
         lines = [
             f"SIP/2.0 {status}",
             *echoed,
-            f"To: {request.header('To')}",
+            f"To: {to}{'' if ';tag=' in to else f';tag={self.from_tag}'}",
             f"Contact: {self.contact}",
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body.encode())}",
@@ -247,7 +248,7 @@ class RawPhone(asyncio.DatagramProtocol):
         self.far = (host, port)
         self.cseq = 1
         self.invite_branch = _branch()
-        self.remote_target = f"sip:{number}@{_literal(host)}:{port}"
+        self.remote_target = f"sip:{number}@{literal(host)}:{port}"
         self._first_to = f"<{self.remote_target}>"
         body = self.sdp() if sdp is None else sdp
         self._invite = self.request(
@@ -336,10 +337,14 @@ class RawPhone(asyncio.DatagramProtocol):
         """Ask outside of any call; the final answer."""
         self._new_call()
         self.far = (host, port)
-        uri = f"sip:{_literal(host)}:{port}"
+        uri = f"sip:{literal(host)}:{port}"
         request = self.request("OPTIONS", uri, to=f"<{uri}>", cseq=1, branch=_branch())
         self.send_raw(request)
         return await self._final("OPTIONS", 1, request, within)
+
+    async def final(self, method: str, cseq: int, request: bytes, within: float = 5.0) -> Message:
+        """The final answer to a request that was sent, which is repeated as UDP wants it."""
+        return await self._final(method, cseq, request, within)
 
     async def _final(
         self, method: str, cseq: int, request: bytes, within: float, *, give_way_to_provisional: bool = False
@@ -388,7 +393,7 @@ def _host_port(uri: str) -> tuple[str, int] | None:
     return (found[1].strip("[]"), int(found[2] or 5060)) if found else None
 
 
-def _literal(host: str) -> str:
+def literal(host: str) -> str:
     """A host as URIs and Via write it."""
     return f"[{host}]" if ":" in host else host
 

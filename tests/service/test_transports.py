@@ -168,7 +168,7 @@ async def test_a_request_in_pieces_and_two_in_one_piece(tmp_path: Path) -> None:
         info = phone.request("INFO", phone.remote_target, to=phone.to_header, cseq=2, branch="z9hG4bK-one")
         bye = phone.request("BYE", phone.remote_target, to=phone.to_header, cseq=3, branch="z9hG4bK-two")
         phone.send_raw(info + b"\r\n" + bye)
-        finals = [(await phone._final(method, cseq, b"", 5)).status for method, cseq in (("INFO", 2), ("BYE", 3))]
+        finals = [(await phone.final(method, cseq, b"")).status for method, cseq in (("INFO", 2), ("BYE", 3))]
         assert finals == [200, 200]
         await ended(server.sessions[0])
 
