@@ -196,7 +196,10 @@ class Nothing:
     def calls_active(self) -> int:
         return 0
 
-    calls_limit = is_draining = rtp_ports_free = sip_connections = calls_active
+    calls_limit = rtp_ports_free = sip_connections = calls_active
+
+    def is_draining(self) -> bool:
+        return False
 
     def registrations(self) -> list[tuple[str, bool]]:
         return [("pbx/600", True)]
