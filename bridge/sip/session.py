@@ -145,7 +145,7 @@ class Session:
         """
         transfer = Transfer(self, target, on_progress, replaces)
         if self.transfer is not None and not self.transfer.is_over:
-            self.core.after(0, lambda: on_progress(491, True))
+            self.core.after(0, lambda: transfer.fail(491))
         else:
             self.transfer = transfer
             transfer.begin()

@@ -53,15 +53,19 @@ class Transfer:
         """Send the REFER."""
         session = self._session
         if session.state is not session.State.CONFIRMED:
-            session.core.after(0, lambda: self._tell(481, True))
+            session.core.after(0, lambda: self.fail(481))
             return
         headers = refer_headers(self._target, referred_by=_self(session), replaces=self._replaces)
         self._delivery = session.send(
-            "REFER", headers, with_contact=True, on_response=self._responded, on_status=self._failed
+            "REFER", headers, with_contact=True, on_response=self._responded, on_status=self.fail
         )
 
+    def fail(self, status: int) -> None:
+        """A last word of our own."""
+        self._tell(status, True)
+
     def stop(self) -> None:
-        """The call is over: tell nothing more."""
+        """Tell nothing more: the call is over, or its owner does not want to wait any longer."""
         self.is_over = True
         if self._patience is not None:
             self._patience.cancel()
@@ -89,9 +93,6 @@ class Transfer:
             self._tell(response.status, True)
         elif response.status >= 200 and not self._told:  # a NOTIFY may overtake the 202
             self._tell(100, False)
-
-    def _failed(self, status: int) -> None:
-        self._tell(status, True)
 
     def _tell(self, status: int, final: bool) -> None:
         if self.is_over:

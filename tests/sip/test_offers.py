@@ -53,6 +53,24 @@ def test_a_refused_change_leaves_everything_as_it_was(method: str, status: int) 
     assert call.asked(method).body == sent.body
 
 
+def test_a_change_whose_interval_was_too_short_is_the_same_change_again() -> None:
+    call = Call(extra="Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n")
+    call.change("INVITE")
+    sent = call.asked("INVITE")
+    call.stack.receive(reply(sent, 422, tag=call.tag, extra="Min-SE: 300"))
+    _, again = call.stack.take()
+    assert isinstance(again, Request)
+    assert (again.body, again.header("Session-Expires")) == (sent.body, "300;refresher=uas")
+    call.answered(again, 488, extra="Min-SE: 500")
+    assert (call.results, call.session.local_sdp) == ([(488, None)], ANSWER)
+
+
+def test_an_owner_who_hangs_up_at_a_lost_dialog_says_one_goodbye() -> None:
+    call = Call()
+    call.session.reinvite(MOVED, lambda status, answer: call.session.hang_up())
+    assert call.answered(call.asked("INVITE"), 481) == ["ACK", "BYE"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_change_may_move_the_target_and_its_ack_goes_there(method: str) -> None:
     call = Call()
@@ -264,6 +282,16 @@ def test_a_question_for_our_offer_gets_its_answer_in_the_ack() -> None:
     assert call.offered("UPDATE", 4).status == 200
 
 
+def test_a_description_that_nobody_asked_for_is_no_answer() -> None:
+    call = Call()
+    call.session.on_answer = lambda answer: pytest.fail("told")
+    call.offered("INVITE", 2)
+    call.acked(2, OFFER)
+    call.offered("INVITE", 3, body="")
+    call.session.hang_up()
+    call.acked(3, OFFER)  # too late
+
+
 def test_an_ack_without_the_answer_ends_the_exchange_all_the_same() -> None:
     call = Call()
     call.session.on_answer = lambda answer: pytest.fail("told")
@@ -293,6 +321,18 @@ def test_a_2xx_that_crosses_our_bye_is_acknowledged_and_starts_nothing() -> None
     call.answered(bye, 200)
     call.stack.advance(0.0)
     assert (call.results, call.stack.ended) == ([], ["hung_up"])
+    call.stack.advance(32.0)
+    assert call.stack.empty
+    assert call.stack.alarms.next_deadline is None
+
+
+def test_a_2xx_after_the_end_starts_nothing() -> None:
+    call = Call(extra="Supported: timer\r\n")
+    call.change("INVITE")
+    sent = call.asked("INVITE")
+    call.session.hang_up()
+    call.answered(call.asked("BYE"), 200)
+    assert call.answered(sent, 200, body=OFFER, extra="Session-Expires: 90;refresher=uac") == ["ACK"]
     call.stack.advance(32.0)
     assert call.stack.empty
     assert call.stack.alarms.next_deadline is None

@@ -89,7 +89,9 @@ def test_we_refresh_by_update_at_half_of_the_interval() -> None:
     assert "timer" in (refresh.header("Supported") or "")
     stack.receive(reply(refresh, 200, tag="a", extra="Session-Expires: 90;refresher=uac\nRequire: timer"))
     for _ in range(20):
-        refresh = until_request(stack, 46.0)
+        stack.advance(44.0)
+        assert stack.take() == []
+        refresh = until_request(stack, 2.0)
         assert refresh.method == "UPDATE"
         stack.receive(reply(refresh, 200, tag="a", extra="Session-Expires: 90;refresher=uac\nRequire: timer"))
     assert call.state is SessionState.CONFIRMED
@@ -211,6 +213,44 @@ def test_a_refresh_that_is_refused_to_the_end_is_the_end() -> None:
     assert 3 <= tries <= 20
     assert stack.now - begun <= 60.0
     assert message.header("Reason") == EXPIRED
+
+
+def test_a_peer_may_move_in_its_answer_to_a_refresh() -> None:
+    stack = Stack()
+    call, _ = confirmed(stack, extra=f"{KNOWS}Session-Expires: 90;refresher=uas\r\n")
+    ports: list[int] = []
+    call.on_answer = lambda answer: ports.append(answer.media[0].port)
+    refresh = until_request(stack, 46.0)
+    stack.receive(reply(refresh, 500, tag="a", body=OFFER))
+    stack.request("ACK")
+    refresh = until_request(stack, 14.0)
+    timer = "Session-Expires: 90;refresher=uac"
+    stack.receive(reply(refresh, 200, tag="a", body=OFFER.replace("4000", "4002"), extra=timer))
+    assert ports == [4002]
+
+
+def test_a_repeated_200_does_not_end_the_timer() -> None:
+    stack = Stack()
+    confirmed(stack, extra=f"{KNOWS}Session-Expires: 90;refresher=uas\r\n")
+    refresh = until_request(stack, 46.0)
+    for _ in range(2):
+        stack.receive(reply(refresh, 200, tag="a", body=OFFER, extra="Session-Expires: 90;refresher=uac"))
+    stack.take()
+    assert until_request(stack, 46.0).method == "INVITE"
+
+
+def test_what_a_refused_change_asked_for_is_forgotten() -> None:
+    stack = Stack()
+    call, tag = confirmed(stack, extra=f"{KNOWS}Session-Expires: 90;refresher=uac\r\n")
+    call.reinvite(ANSWER, lambda status, answer: None)
+    asked = stack.request("INVITE")
+    assert asked.header("Session-Expires") == "90;refresher=uas"
+    stack.receive(reply(asked, 488, tag="a"))
+    timer = f"{KNOWS}Session-Expires: 120;refresher=uas\r\n"
+    stack.receive(request("UPDATE", branch="z9hG4bK2", to_tag=tag, cseq=2, extra=timer))
+    stack.take()
+    call.reinvite(ANSWER, lambda status, answer: None)
+    assert stack.request("INVITE").header("Session-Expires") == "120;refresher=uac"
 
 
 def test_glare_of_a_refresh_is_tried_again() -> None:

@@ -181,6 +181,19 @@ def test_one_transfer_of_ours_at_a_time() -> None:
     assert second[1:] == [(100, False)]
 
 
+@pytest.mark.parametrize("stands", [True, False])
+def test_who_does_not_want_to_wait_hears_nothing_more(stands: bool) -> None:
+    stack = Stack()
+    call, _ = confirmed(stack)
+    if not stands:
+        call.close()
+        stack.take()
+    call.refer(TARGET, lambda status, final: pytest.fail("told")).stop()
+    for item in stack.take():
+        stack.receive(reply(item, 202, tag="a"))  # type: ignore[arg-type]
+    stack.advance(2 * PATIENCE_S)
+
+
 def test_the_end_of_the_call_is_the_last_word() -> None:
     referring = Referring()
     referring.taken()
