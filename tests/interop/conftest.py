@@ -1,13 +1,38 @@
 """The big peers, each started once for a module; what is not here is skipped with the reason."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
+from tests.interop.lasting import Lasting
 from tests.phones import peers
 from tests.phones.asterisk import Asterisk
 from tests.phones.certificates import Authority
 from tests.phones.kamailio import Kamailio
+
+LASTING = "tests.interop.test_session_timers"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What only has to last comes to its end last."""
+    items.sort(key=_has_to_last)
+
+
+def _has_to_last(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(LASTING.replace(".", "/") + ".py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lasting | None]:
+    """The long calls: they begin with the first test, so that they cost no time of their own."""
+    peer, wanted = peers.asterisk(), any(map(_has_to_last, request.session.items))
+    if peer is None or not wanted or peers.Peer.installed("openssl") is None:
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("lasting")
+    with contextlib.closing(Lasting(peer, folder, Authority.make(folder / "ca"))) as calls:
+        yield calls
 
 
 @pytest.fixture(scope="session")

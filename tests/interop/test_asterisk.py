@@ -174,7 +174,8 @@ async def test_keys_of_a_caller_behind_the_pbx(tmp_path: Path, pbx: Asterisk, en
 @pytest.mark.parametrize("endpoint", ["trunk", "trunk-info"])
 async def test_the_agent_presses_keys(tmp_path: Path, pbx: Asterisk, endpoint: str) -> None:
     calls = '{call: send_digits, arguments: {digits: "19*0"}}'
-    script = f"vad: false\nrules: [{{on: response_create, nth: 1, do: [{{response: {{items: [{calls}]}}}}]}}]"
+    once = f"{{on: response_create, nth: 1, do: [{{delay_ms: 300}}, {{response: {{items: [{calls}]}}}}]}}"
+    script = f"vad: false\nrules: [{once}]"
     async with bench(tmp_path, script, agent=GREETS | {"tools": ["send_digits"]}) as (service, _):
         await pbx.originate(endpoint, service.uri(), "803")
         await pbx.says(r"keys read: 19\*0", after=pbx.mark)
