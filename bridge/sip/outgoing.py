@@ -81,7 +81,6 @@ class OutgoingCall(Session):
         self.offers.describe(sdp)
         self.authenticator = authenticator
         self.path = flow
-        self.is_direct = flow is not None
         self.on_ringing: Callable[[int], None] = lambda status: None
         self.on_early_media: Callable[[SessionDescription], None] = lambda answer: None
         self.on_answered: Callable[[SessionDescription | None], None] = lambda answer: None
@@ -126,7 +125,6 @@ class OutgoingCall(Session):
             super().peer_hung_up()
             return
         self._forks.hung_up(self.dialog.remote_tag)
-        self.known_dialog = None
         if not self._forks:
             self._send_cancel()
             self._fail(480)

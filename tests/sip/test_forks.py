@@ -265,6 +265,17 @@ def test_a_200_that_crosses_our_cancel_is_thanked_each_time() -> None:
     assert dialled.told[-1] == (487, "Request Terminated", "cancelled")
 
 
+def test_the_first_reason_to_cancel_is_the_one() -> None:
+    dialled = Dialled(ring_limit_s=20.0)
+    dialled.hears(180)
+    dialled.stack.advance(19.0)
+    dialled.call.cancel()
+    dialled.stack.advance(2.0)
+    dialled.hears(487)
+    dialled.stack.advance(0.0)
+    assert dialled.told[-1] == (487, "Request Terminated", "cancelled")
+
+
 def test_closing_while_it_rings_cancels_once() -> None:
     dialled = Dialled()
     dialled.hears(180)
@@ -296,6 +307,8 @@ def test_a_refusal_has_its_word(status: int, reason: str, word: str) -> None:
     dialled.stack.advance(0.0)
     ((told, _, said),) = dialled.told  # type: ignore[misc]
     assert (told, said) == (status, word)
+    dialled.stack.advance(40.0)
+    assert dialled.stack.alarms.next_deadline is None  # nobody waits for it to ring out
 
 
 def test_a_target_that_says_nothing_and_one_that_is_not_there() -> None:

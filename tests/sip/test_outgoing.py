@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.sip.address import Address
+from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.message import Request
 from bridge.sip.outgoing import RING_LIMIT_S, OutgoingCall
 from bridge.sip.sdp import SessionDescription
@@ -248,3 +249,63 @@ def test_closing() -> None:
     assert other.stack.statuses() == ["BYE"]
     other.stack.advance(0.0)
     assert other.told[-1] == "closed"
+
+
+CHALLENGE = 'Proxy-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+
+
+def test_a_challenged_call_proves_who_we_are_in_all_its_requests() -> None:
+    stack = Stack()
+    call = stack.call(authenticator=Authenticator((Credentials("us", "secret"),)))
+    stack.advance(0.0)
+    first = stack.request("INVITE")
+    stack.receive(reply(first, 407, extra=CHALLENGE))
+    _, second = stack.take()
+    assert isinstance(second, Request)
+    assert (second.method, second.cseq.number, second.call_id) == ("INVITE", 2, first.call_id)
+    assert second.from_ == first.from_ and second.to == first.to
+    proof = second.header("Proxy-Authorization")
+    assert proof is not None
+    stack.receive(reply(second, 200, body=OFFER))
+    ack = stack.request("ACK")
+    assert (ack.header("Proxy-Authorization"), ack.cseq.number) == (proof, 2)
+    call.hang_up()
+    bye = stack.request("BYE")
+    assert (bye.header("Proxy-Authorization") not in (None, proof), bye.cseq.number) == (True, 3)
+
+
+def test_a_wrong_password_is_forbidden() -> None:
+    stack = Stack()
+    failed: list[tuple[int, str]] = []
+    call = stack.call(authenticator=Authenticator((Credentials("us", "wrong"),)))
+    call.on_failed = lambda failure: failed.append((failure.status, failure.word))
+    stack.advance(0.0)
+    stack.receive(reply(stack.request("INVITE"), 407, extra=CHALLENGE))
+    stack.receive(reply(stack.take()[-1], 407, extra=CHALLENGE))  # type: ignore[arg-type]
+    stack.advance(0.0)
+    assert failed == [(407, "forbidden")]
+    stack.advance(40.0)
+    assert stack.empty
+
+
+def test_only_a_422_is_asked_again_with_a_longer_interval() -> None:
+    story, invite = Story.begin()
+    story.stack.receive(reply(invite, 486, extra="Min-SE: 9000"))
+    assert story.stack.statuses() == ["ACK"]
+
+
+def test_what_the_far_end_takes_it_may_say_while_it_rings() -> None:
+    story, invite = Story.begin()
+    story.stack.receive(reply(invite, 180, extra="Allow: INVITE, UPDATE"))
+    story.stack.receive(reply(invite, 200, body=OFFER, extra="Session-Expires: 90;refresher=uac"))
+    story.stack.take()
+    story.stack.advance(45.0)
+    assert story.stack.statuses() == ["UPDATE"]
+
+
+def test_an_owner_who_closes_the_call_at_its_ringing_hears_no_music() -> None:
+    story, invite = Story.begin()
+    story.call.on_ringing = lambda status: story.call.close()
+    story.call.on_early_media = lambda answer: pytest.fail("told")
+    story.stack.receive(reply(invite, 183, body=OFFER))
+    assert story.stack.statuses() == ["CANCEL"]
