@@ -87,3 +87,16 @@ def test_early_offers_of_the_far_end() -> None:
     stack.take()
     call.reinvite(ANSWER, lambda status, description: None)
     assert stack.request("INVITE").body == ANSWER.replace(b"- 9 0", b"- 9 2")
+
+
+def test_an_early_offer_that_was_refused_leaves_the_way_free_after_the_answer() -> None:
+    stack, asked, _ = begun()
+    call = next(iter(stack.core.sessions.values()))
+    stack.receive(reply(asked, 180))
+    stack.receive(inside(asked, "UPDATE", branch="z9hG4bKu1", cseq=1, body=OFFER))
+    assert stack.statuses() == [491]
+    stack.receive(reply(asked, 200, body=OFFER, extra="Allow: INVITE, UPDATE"))
+    stack.request("ACK")
+    assert call.peer.allows("UPDATE")
+    call.reinvite(MOVED, lambda status, description: None)
+    stack.request("INVITE")
