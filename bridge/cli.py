@@ -21,7 +21,7 @@ from bridge.config import Config, Log
 from bridge.settings import ConfigError, load
 
 if TYPE_CHECKING:
-    from bridge.audio.g711 import Law
+    from bridge.phone import Phone
 
 DEFAULT_FILE = Path("/etc/sipbridge/sipbridge.yaml")
 """Read when no --config is given and it is there."""
@@ -229,52 +229,66 @@ def call(
     interrupt_after: Annotated[
         float | None, typer.Option(help="Speak each further sentence so many seconds into the answer.")
     ] = None,
+    user: Annotated[str | None, typer.Option(help="Who we are, where a password is asked for.")] = None,
+    password: Annotated[str, typer.Option(help="Its password.", envvar="SIPBRIDGE_PASSWORD")] = "",
+    ca: Annotated[Path | None, typer.Option(help="PEM file of whom to trust over TLS; default: the system's.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Do not verify certificates.")] = False,
 ) -> None:
-    """A test phone: dial, speak, listen, and show the talk live."""
+    """A test phone: dial, speak, listen, and show the talk live.
+
+    The URI says how: 'sip:600@pbx.example;transport=tcp', or tls; quotes keep the shell away from the semicolon.
+    """
     from bridge.audio.g711 import Law
     from bridge.lines import PhoneError
     from bridge.media.dtmf import DIGITS
+    from bridge.phone import Phone
+    from bridge.sip.digest import Credentials
+    from bridge.sip.tls import TlsSettings
+    from bridge.tape import Tape
 
     logs.set_up(Log(level="warning"))
     if law.upper() not in Law.__members__:
         _fail(f"--law {law}: use pcmu or pcma")
     if not set(digits.upper()) <= set(DIGITS):
         _fail(f"--digits {digits}: telephone keys are {DIGITS}")
-    placing = _place(uri, say or [], wav or [], digits, keep, seconds, Law[law.upper()], interrupt_after)
+    if password and user is None:
+        _fail("--password: say with --user whose it is")
+    tape = None
     try:
-        answered = _run(placing)
+        tape = Tape(keep) if keep else None
+        phone = Phone(
+            law=Law[law.upper()],
+            tell=typer.echo,
+            tape=tape,
+            tls=TlsSettings(ca=ca, verify_servers=not insecure),
+            login=Credentials(user, password) if user is not None else None,
+        )
+        answered = _run(_place(phone, uri, say or [], wav or [], digits, seconds, interrupt_after))
     except PhoneError as error:
         _fail(str(error))
-    raise typer.Exit(0 if answered else 1)
-
-
-async def _place(
-    uri: str,
-    say: list[str],
-    wav: list[Path],
-    digits: str,
-    keep: Path | None,
-    seconds: float,
-    law: Law,
-    interrupt_after: float | None,
-) -> bool:
-    from bridge.lines import recorded, synthesized
-    from bridge.phone import Phone
-    from bridge.tape import Tape
-
-    tape = Tape(keep) if keep else None
-    lines = await synthesized(say) + [recorded(path) for path in wav]
-    lines[1:] = [replace(line, interrupt_after_s=interrupt_after) for line in lines[1:]]
-    stop = asyncio.Event()
-    _on_signals(stop, stop)
-    try:
-        return await Phone(law=law, tell=typer.echo, tape=tape).call(
-            uri, lines, digits=digits, seconds=seconds, stop=stop
-        )
     finally:
         if tape is not None:
             tape.close()
             typer.echo(f"        kept {tape.path}")
+    raise typer.Exit(0 if answered else 1)
+
+
+async def _place(
+    phone: Phone,
+    uri: str,
+    say: list[str],
+    wav: list[Path],
+    digits: str,
+    seconds: float,
+    interrupt_after: float | None,
+) -> bool:
+    from bridge.lines import recorded, synthesized
+
+    lines = await synthesized(say) + [recorded(path) for path in wav]
+    lines[1:] = [replace(line, interrupt_after_s=interrupt_after) for line in lines[1:]]
+    stop = asyncio.Event()
+    _on_signals(stop, stop)
+    return await phone.call(uri, lines, digits=digits, seconds=seconds, stop=stop)
 
 
 def _load(path: Path | None) -> Config:

@@ -13,17 +13,21 @@ from typing import Any
 
 from bridge.audio.g711 import Law, decode, encode
 from bridge.audio.level import rms
+from bridge.dialling import everywhere, ways
 from bridge.lines import Line, PhoneError
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
 from bridge.media.stream import MediaStream
 from bridge.media.terms import Terms
 from bridge.sip import offer_answer
+from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.errors import SipError
+from bridge.sip.layer import Path
 from bridge.sip.outgoing import Failure, OutgoingCall
 from bridge.sip.sdp import SessionDescription
-from bridge.sip.ua import ListenAddress, UserAgent
-from bridge.sip.uri import Uri
+from bridge.sip.tls import TlsError, TlsSettings
+from bridge.sip.ua import UserAgent
+from bridge.sip.uri import Uri, host_port
 from bridge.tape import Tape
 
 RTP_PORTS = (42000, 42998)
@@ -80,10 +84,23 @@ class Ear:
 
 
 class Phone:
-    """One outgoing call. `tell` gets each line for the screen."""
+    """One outgoing call. `tell` gets each line for the screen.
 
-    def __init__(self, *, law: Law = Law.PCMU, tell: Callable[[str], None], tape: Tape | None = None) -> None:
+    `tls` says whom to trust, `login` who we are when somebody asks.
+    """
+
+    def __init__(
+        self,
+        *,
+        law: Law = Law.PCMU,
+        tell: Callable[[str], None],
+        tape: Tape | None = None,
+        tls: TlsSettings | None = None,
+        login: Credentials | None = None,
+    ) -> None:
         self.answered = False
+        self._tls = tls
+        self._login = login
         self._law = law
         self._tell = tell
         self._tape = tape
@@ -106,12 +123,14 @@ class Phone:
         stop: asyncio.Event | None = None,
     ) -> bool:
         """The whole call; whether it was answered. `stop` hangs up. Raises PhoneError when it cannot be placed."""
-        agent = UserAgent(listen=[ListenAddress("udp", "0.0.0.0", 0)], on_invite=lambda invitation: None)
-        await agent.start()
+        agent = UserAgent(listen=everywhere(), on_invite=lambda invitation: invitation.reject(486), tls=self._tls)
         try:
-            going = self._dial(agent, target)
+            await agent.start()
+            going = self._dial(agent, target, await self._way(agent, target))
             await self._until_over(self._converse(lines, digits), seconds, stop or asyncio.Event())
             await self._hang_up(going)
+        except TlsError as error:
+            raise PhoneError(f"--{error.setting}: {error}") from error
         except (SipError, NoPort, OSError) as error:
             raise PhoneError(f"{target}: {error}: write it as sip:600@127.0.0.1:5060") from error
         finally:
@@ -121,13 +140,16 @@ class Phone:
             await agent.close()
         return self.answered
 
-    def _dial(self, agent: UserAgent, target: str) -> OutgoingCall:
-        uri = Uri.parse(target)
-        transport = uri.parameter("transport") or "udp"
-        if transport.lower() != "udp":
-            raise PhoneError(f"{target}: this version calls over UDP only, not {transport}")
-        self._host = uri.host
-        self._socket = PortPool(*RTP_PORTS).open("0.0.0.0")
+    async def _way(self, agent: UserAgent, target: str) -> Path:
+        """Where the call will go first: its description must name an address of the same family."""
+        paths = await ways(agent, Uri.parse(target))
+        if not paths:
+            raise PhoneError(f"{target}: no such server is known: write it as sip:600@127.0.0.1:5060")
+        return paths[0]
+
+    def _dial(self, agent: UserAgent, target: str, way: Path) -> OutgoingCall:
+        self._host = way.peer[0]
+        self._socket = PortPool(*RTP_PORTS).open("::" if ":" in self._host else "0.0.0.0")
         laws = sorted(Law, key=lambda law: law is not self._law)
         self._offer = offer_answer.offer(
             agent.local_address_for(self._host),
@@ -135,8 +157,14 @@ class Phone:
             [law.payload_type for law in laws],
             session_id=secrets.randbits(31),
         )
-        self._say(f"dialling {target}")
-        going = agent.invite(target, sdp=bytes(self._offer))
+        self._say(f"dialling {target} over {way.transport.name}, {host_port(*way.peer)}")
+        login = self._login
+        going = agent.invite(
+            target,
+            sdp=bytes(self._offer),
+            caller=str(Uri.build(login.user, Uri.parse(target).host)) if login is not None else None,
+            authenticator=Authenticator([login]) if login is not None else None,
+        )
         going.on_ringing = lambda status: self._say("ringing" if status == 180 else f"progress {status}")
         going.on_answered = self._on_answered
         going.on_failed = self._on_failed
@@ -208,7 +236,10 @@ class Phone:
         self._connected.set()
 
     def _on_failed(self, failure: Failure) -> None:
-        self._say(f"refused: {failure.status} {failure.phrase} ({failure.word})")
+        if failure.word == "unreachable":
+            self._say(f"nobody answers at {self._host}: is it running, are port and transport right?")
+        else:
+            self._say(f"refused: {failure.status} {failure.phrase} ({failure.word})")
         self._over.set()
 
     def _on_ended(self, word: str) -> None:

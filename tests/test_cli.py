@@ -190,11 +190,6 @@ def test_call_refuses_what_it_cannot_do_before_it_dials(arguments: tuple[str, ..
     assert "Traceback" not in done.stderr and "dialling" not in done.stdout
 
 
-def test_call_over_another_transport_is_refused() -> None:
-    done = sipbridge("call", "sip:600@127.0.0.1;transport=tcp")
-    assert done.returncode == 1 and "over UDP only, not tcp" in done.stderr
-
-
 async def test_call_hangs_up_when_it_is_stopped(tmp_path: Path) -> None:
     async with bench(tmp_path / "service", "vad: false") as (service, _):
         command = [sys.executable, "-m", "bridge", "call", f"sip:600@127.0.0.1:{service.sip_port}", "--seconds", "60"]
