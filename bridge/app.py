@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.events import Event
 from bridge.reception import OPENING, Reception
 from bridge.records import EndReason
-from bridge.signalling import user_agent
+from bridge.signalling import KEYS_IN_CLEAR, keys_in_clear, user_agent, why_not_bound
 from bridge.sip.tls import TlsError
 from bridge.sums import Sums
 from bridge.trunks import Trunks
@@ -154,6 +153,8 @@ class App:
             for tool in profile.missing_tools:
                 advice = f"say in agents.{name}.transfer.targets whom to"
                 log.warning("tool.not_offered", agent=name, tool=tool, advice=advice)
+        for name in keys_in_clear(self.config):
+            log.warning("srtp.keys_in_clear", trunk=name, advice=KEYS_IN_CLEAR)
         if self.admission.peers.open:
             log.warning("sip.open", advice="everybody may call: name your PBX's networks in trunks.<name>.peers")
         if self.admission.peers.by_default:
@@ -165,12 +166,7 @@ class App:
         except TlsError as error:
             raise StartFailed(f"sip.tls.{error.setting}: {error}") from error
         except OSError as error:
-            hint = {
-                errno.EADDRINUSE: "another service has this port; is sipbridge already running?",
-                errno.EADDRNOTAVAIL: "this machine does not have this address",
-                errno.EACCES: "a port below 1024 needs root or CAP_NET_BIND_SERVICE",
-            }.get(error.errno or 0, error.strerror or str(error))
-            raise StartFailed(f"{key}: {where}: {hint}") from error
+            raise StartFailed(f"{key}: {where}: {why_not_bound(error)}") from error
 
     def _on_pacer_fault(self, handle: object, error: BaseException) -> None:
         log.error("pacer.fault", error=repr(error))

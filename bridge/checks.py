@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import typer
 
@@ -15,21 +14,14 @@ from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
 from bridge.config import Config
 from bridge.logs import shown
 from bridge.media.ports import NoPort, PortPool
-from bridge.peers import Peers
 from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.faults import ADVICE
 from bridge.realtime.session import SessionFailed
+from bridge.signalling import why_not_bound
+from bridge.sip.uri import host_port
+from bridge.trunk_checks import Finding, server_findings, trunk_findings
 
 SHOWN = {True: "ok  ", False: "FAIL", None: "warn"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was tried, whether it is well (None: it works, but look at it), and what was seen or is to do."""
-
-    what: str
-    well: bool | None
-    words: str
 
 
 async def run_checks(config: Config) -> bool:
@@ -46,7 +38,9 @@ async def run_checks(config: Config) -> bool:
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
     yield Finding("configuration", True, f"{len(config.agents)} agent(s), {len(config.routes)} route(s)")
-    for finding in (*_listeners(config), _rtp_ports(config), _address(config), *_trunks(config)):
+    for finding in (*_listeners(config), _rtp_ports(config), _address(config), *trunk_findings(config)):
+        yield finding
+    async for finding in server_findings(config):
         yield finding
     async for finding in _agents(config):
         yield finding
@@ -55,13 +49,11 @@ async def _findings(config: Config) -> AsyncIterator[Finding]:
 def _listeners(config: Config) -> list[Finding]:
     found = []
     for endpoint in config.sip.endpoints():
-        what = f"sip {endpoint.transport}://{endpoint.host}:{endpoint.port}"
-        if endpoint.transport != "udp":
-            found.append(Finding(what, None, "left out: this version answers UDP only"))
-            continue
-        found.append(_bindable(what, socket.SOCK_DGRAM, endpoint.host, endpoint.port))
+        kind = socket.SOCK_DGRAM if endpoint.transport == "udp" else socket.SOCK_STREAM
+        what = f"sip {endpoint.transport}://{host_port(endpoint.host, endpoint.port)}"
+        found.append(_bindable(what, kind, endpoint.host, endpoint.port))
     host, port = config.http.address
-    return [*found, _bindable(f"http {host}:{port}", socket.SOCK_STREAM, host, port)]
+    return [*found, _bindable(f"http {host_port(host, port)}", socket.SOCK_STREAM, host, port)]
 
 
 def _bindable(what: str, kind: socket.SocketKind, host: str, port: int) -> Finding:
@@ -70,10 +62,11 @@ def _bindable(what: str, kind: socket.SocketKind, host: str, port: int) -> Findi
         with socket.socket(family, kind) as probe:
             if kind is socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family is socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((host, port))
     except OSError as error:
-        words = f"{error.strerror or error}: is the service already running, or another one on this port?"
-        return Finding(what, False, words)
+        return Finding(what, False, why_not_bound(error))
     return Finding(what, True, "free")
 
 
@@ -93,28 +86,21 @@ def _address(config: Config) -> Finding:
     address = config.sip.advertise
     if address != "auto":
         return Finding("advertised address", True, address)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    families = {socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET for endpoint in config.sip.endpoints()}
+    found = [text for family in sorted(families) if (text := _on_default_route(family))]
+    if not found:
+        return Finding("advertised address", True, "found per peer; no default route: only local peers are reached")
+    return Finding("advertised address", True, f"{' and '.join(found)} on the default route, found for each peer")
+
+
+def _on_default_route(family: socket.AddressFamily) -> str:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # nothing is sent: it only asks the routing table (RFC 5737 address)
-            found = probe.getsockname()[0]
+            # Nothing is sent: it only asks the routing table (addresses of RFC 5737 and RFC 3849).
+            probe.connect(("2001:db8::1" if family is socket.AF_INET6 else "192.0.2.1", 9))
+            return str(probe.getsockname()[0])
         except OSError:
-            return Finding("advertised address", True, "found per peer; no default route: only local peers are reached")
-    return Finding("advertised address", True, f"{found} on the default route, found for each peer")
-
-
-def _trunks(config: Config) -> list[Finding]:
-    found = [
-        Finding(f"trunk {name}", None, "register is left out: this version does not register; let the peer send by IP")
-        for name, trunk in config.trunks.items()
-        if trunk.register_
-    ]
-    peers = Peers(config)
-    if peers.open:
-        found.append(Finding("trunks", None, "everybody may call: name your PBX's networks in trunks.<name>.peers"))
-    elif peers.by_default:
-        words = "calls from private networks only: name others in trunks.<name>.peers; everybody is 0.0.0.0/0"
-        found.append(Finding("trunks", True, words))
-    return found
+            return ""
 
 
 async def _agents(config: Config) -> AsyncIterator[Finding]:

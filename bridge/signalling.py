@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,7 @@ from bridge.sip.tls import TlsSettings
 from bridge.sip.ua import UserAgent
 from bridge.sip.uri import Uri
 
+KEYS_IN_CLEAR = "keys travel in the signalling, which not every listener encrypts: listen on tls:// only"
 PRODUCT = "sipbridge"
 """What we say of ourselves in User-Agent and Server."""
 
@@ -37,10 +39,32 @@ def user_agent(
         gate=admission,
         registrar=_registrar(config, admission),
         policy=_policy(config),
-        tls=TlsSettings(**config.sip.tls.model_dump()),
+        tls=tls_settings(config),
         nameservers=config.sip.nameservers,
         product=PRODUCT,
     )
+
+
+def tls_settings(config: Config) -> TlsSettings:
+    """Our certificate, whom we trust, and from which version on."""
+    return TlsSettings(**config.sip.tls.model_dump())
+
+
+def keys_in_clear(config: Config) -> list[str]:
+    """The trunks whose SRTP keys may pass a listener that anybody on the way can read."""
+    if all(endpoint.transport == "tls" for endpoint in config.sip.endpoints()):
+        return []
+    return [name for name, trunk in config.trunks.items() if trunk.srtp != "off"]
+
+
+def why_not_bound(error: OSError) -> str:
+    """Why an address cannot be listened on, and what to look at."""
+    hint = {
+        errno.EADDRINUSE: "another service has this port; is sipbridge already running?",
+        errno.EADDRNOTAVAIL: "this machine does not have this address",
+        errno.EACCES: "a port below 1024 needs root or CAP_NET_BIND_SERVICE",
+    }
+    return hint.get(error.errno or 0) or error.strerror or str(error)
 
 
 def listen_addresses(config: Config) -> list[ListenAddress]:
