@@ -20,6 +20,9 @@ from bridge.sip.uri import Uri
 INFO_GAP_S = 0.25
 """Between two keys by INFO, in seconds: a gateway plays each of them, and needs a pause to tell them apart."""
 
+MOST_WAITING = 128
+"""Keys that wait to be sent, half a minute of them; more come from nobody who presses keys, and are lost."""
+
 _CAUSES = {
     EndReason.SESSION_FAILED: 503,
     EndReason.SESSION_LOST: 503,
@@ -69,9 +72,10 @@ class DialogLeg(RtpLeg):
         if not set(digits.upper()) <= set(info.KEYS):
             raise ValueError(f"not keys: {digits!r}")
         if self.stream is not None and self.agreed is not None and self.agreed.telephone_event is not None:
-            self.stream.keypad.press(digits)
+            keypad = self.stream.keypad
+            keypad.press(digits[: max(0, MOST_WAITING - len(keypad))])
             return
-        self._unsent.extend(digits.upper())
+        self._unsent.extend(digits.upper()[: MOST_WAITING - len(self._unsent)])
         if self._sending is None:
             self._send_digit()
 

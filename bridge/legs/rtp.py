@@ -65,6 +65,7 @@ class RtpLeg:
         self._no_stats = MediaStats()
         self._presses = Presses()
         self._connected = False
+        self._released = False
 
     # Descriptions
 
@@ -179,10 +180,12 @@ class RtpLeg:
         assert self.stream is not None
         self._connected = True
         self.on_connected()
-        self.stream.start()
+        if not self._released:  # whoever is told may have no use for it any more
+            self.stream.start()
 
     def release(self) -> None:
         """Close the stream, and so its socket; the port goes back. Idempotent."""
+        self._released = True
         if self.stream is not None:
             self.stream.close()
         elif self._socket is not None:

@@ -20,6 +20,10 @@ class Keypad:
         self._pause = 0
         self._begun = 0  # timestamp of the key that is being sent
 
+    def __len__(self) -> int:
+        """The keys that are not yet sent."""
+        return len(self._waiting)
+
     @property
     def busy(self) -> bool:
         """Whether a key is being sent or waits."""

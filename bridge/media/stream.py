@@ -90,9 +90,10 @@ class MediaStream:
         return self._endpoint.latch.destination
 
     def start(self) -> None:
-        """Receive and send from now on; needs a running loop."""
+        """Receive and send from now on; needs a running loop. Started again, as by an answer after early media, the
+        time-out alone begins anew."""
+        self._heard_at = self._clock()
         if self._handle is None:
-            self._heard_at = self._clock()
             self._endpoint.start()
             self._handle = self._pacer.add(self._tick, self._on_fault)
 
