@@ -365,3 +365,11 @@ def test_an_application_that_fails_is_a_500() -> None:
     assert stack.statuses() == [100, 500]
     stack.advance(32.0)
     assert stack.empty
+
+
+def test_an_answered_call_rings_no_more() -> None:
+    stack = Stack()
+    call, _ = answered(stack)
+    call.ring()
+    call.progress(ANSWER)
+    assert stack.statuses() == []

@@ -212,6 +212,7 @@ def test_an_answer_without_a_contact_fails_the_call() -> None:
     story.stack.receive(bytes(invite.response(200, tag="b")))
     story.stack.advance(0.0)
     assert story.told == [(400, "Missing Contact")]
+    assert story.stack.core.stats.dropped == {"malformed_response": 1}
 
 
 def test_an_offer_of_the_peer_inside_our_call() -> None:
