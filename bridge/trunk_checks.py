@@ -108,11 +108,8 @@ async def _server(agent: UserAgent, what: str, server: Uri) -> Finding:
         return Finding(what, None, f"{place} does not answer OPTIONS: is the address right, is a firewall between?")
     if status in (408, 503):
         advice = ", does sip.tls.ca sign its certificate" if paths[0].transport.name == "TLS" else ""
-        return Finding(
-            what,
-            False,
-            f"{place} cannot be reached or is out of service: is it running, are port and transport right{advice}?",
-        )
+        words = f"{place} cannot be reached or takes no calls: is it running, are port and transport right{advice}?"
+        return Finding(what, False, words)
     return Finding(what, True, f"{place} answers (OPTIONS: {status})")
 
 

@@ -10,8 +10,8 @@ from .advertise import family_of
 from .layer import Transport
 
 MAX_DATAGRAM = 65535
-BATCH = 64
-"""Datagrams read before the loop gets its turn again."""
+BATCH = 16
+"""Datagrams read before the loop gets its turn again: a flood must not hold up the packets of running calls."""
 
 Receive = Callable[[Transport, bytes, tuple[str, int]], None]
 
