@@ -58,7 +58,7 @@ class Totals:
 _COUNTERS: dict[str, tuple[str, str]] = {
     # name without prefix and _total: (label, help)
     "calls": ("reason", "Calls that ended, by the reason"),
-    "refusals": ("reason", "INVITEs refused before they became a call, by the reason"),
+    "refusals": ("reason", "Requests refused before they became anything, by the reason"),
     "barge_ins": ("", "Interruptions of the agent by the caller"),
     "truncated_items": ("", "Items truncated at the milliseconds that were sent"),
     "deleted_items": ("", "Items deleted because none of their audio had come"),

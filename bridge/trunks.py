@@ -53,6 +53,7 @@ class Trunks:
             for register in trunk.register_:
                 self._add(name, register, user_agent.core)
         self._on_servers = on_servers
+        self._closed = False
         user_agent.connection_users.append(self)
 
     def _add(self, name: str, register: Register, core: Core) -> None:
@@ -76,8 +77,10 @@ class Trunks:
             registration.start()
 
     async def close(self) -> None:
-        """Unregister everywhere, without waiting longer than UNREGISTER_S."""
-        left = len(self.registrations)
+        """Unregister everywhere, without waiting longer than UNREGISTER_S. A second call does nothing."""
+        standing = [] if self._closed else list(self.registrations.values())
+        self._closed = True
+        left = len(standing)
         gone = asyncio.Event()
 
         def done() -> None:
@@ -86,7 +89,7 @@ class Trunks:
             if left == 0:
                 gone.set()
 
-        for registration in self.registrations.values():
+        for registration in standing:
             registration.close(done, UNREGISTER_S)
         if left > 0:
             await asyncio.wait({asyncio.create_task(gone.wait())}, timeout=UNREGISTER_S + 1)

@@ -78,7 +78,7 @@ class StreamTransport:
         self._client_tls = tls.client_context() if tls else None
         # Who may speak for another port of his host: over TLS only those who showed a certificate.
         self._takes_aliases = tls is None or tls.client_certificates
-        self._listening = listening
+        self.listening = listening
         self._connections: set[Connection] = set()
         self._accepted: Counter[str] = Counter()
         self._flows = Flows(verifying=tls is not None)
@@ -96,7 +96,7 @@ class StreamTransport:
     async def start(self) -> None:
         """Bind and listen; OSError when the address cannot be had."""
         self._loop = asyncio.get_running_loop()
-        if self._listening:
+        if self.listening:
             self._listener = Listener(*self.local, self._admit)
             self.local = self._listener.local
         self._timer = self._loop.call_later(SWEEP_S, self._tick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +26,7 @@ from .message import Request, Response, parse
 from .outgoing import RING_LIMIT_S, OutgoingCall
 from .policy import Policy
 from .stats import SipStats
+from .stream import StreamTransport
 from .tls import TlsSettings
 from .transaction import Timers
 from .uas import UserAgentServer
@@ -104,6 +106,8 @@ class UserAgent:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._context = contextvars.Context()
+        """The timer's own: what it rings belongs to no call, whichever call set it."""
 
     @property
     def stats(self) -> SipStats:
@@ -118,7 +122,8 @@ class UserAgent:
             await self.close()
             raise
         self.core.transports = list(self.listeners.transports)
-        self.local = [(item.name.lower(), *item.local) for item in self.core.transports]
+        listening = [item for item in self.core.transports if not isinstance(item, StreamTransport) or item.listening]
+        self.local = [(item.name.lower(), *item.local) for item in listening]
         self._advertiser.bind([item.local[0] for item in self.core.transports])
         for name, host, port in self.local:
             log.info("sip.listening", transport=name, host=host, port=port)
@@ -281,7 +286,8 @@ class UserAgent:
             self._timer.cancel()
             self._timer = None
         if when is not None and self._loop is not None:
-            self._timer = self._loop.call_later(max(0.0, when - self._clock()), self._tick)
+            delay = max(0.0, when - self._clock())
+            self._timer = self._loop.call_later(delay, self._tick, context=self._context)
 
     def _tick(self) -> None:
         try:

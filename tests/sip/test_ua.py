@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import weakref
+from contextvars import ContextVar
 from random import Random
 
 import pytest
@@ -23,6 +24,9 @@ from .phone import HOST, OFFER, Answering, agent, bare, port_of, until
 from .stack import request
 
 QUICK = Timers(t1=0.005, t2=0.02, t4=0.02)
+
+
+of_the_call = ContextVar("of_the_call", default="nobody's")
 
 
 class Caller:
@@ -339,3 +343,26 @@ async def test_a_phone_that_never_acknowledges() -> None:
         await until(lambda: application.ended)
         assert application.ended == ["ack_timeout"]
         await until(lambda: service.stats.transactions == 0)
+
+
+async def test_the_timer_rings_in_nobodys_context() -> None:
+    """A log line of a registration must not carry the Call-ID of the call that happened to set the timer."""
+    seen: list[str] = []
+    async with agent() as made:
+        of_the_call.set("of a call")
+        made.core.after(0.0, lambda: seen.append(of_the_call.get()))
+        await until(lambda: seen)
+    assert seen == ["nobody's"]
+
+
+async def test_where_nobody_listens_is_not_said_to_be_an_address_of_ours() -> None:
+    made = UserAgent(
+        listen=[ListenAddress("udp", HOST, 0), ListenAddress("tcp", HOST, 0, listening=False)],
+        on_invite=lambda call: None,
+    )
+    await made.start()
+    try:
+        assert [name for name, _, _ in made.local] == ["udp"]
+        assert [transport.name for transport in made.core.transports] == ["UDP", "TCP"]
+    finally:
+        await made.close()
