@@ -44,17 +44,28 @@ class Advertiser:
         return self._fixed is not None
 
     def bind(self, hosts: Sequence[str]) -> None:
-        """The hosts that sockets are bound to; a specific one is the only address peers can use."""
-        self._bound = [host for host in hosts if not is_wildcard(host)]
+        """The hosts that sockets are bound to; without a wildcard they are the only addresses peers can use."""
+        self._bound = list(dict.fromkeys(hosts))
 
     def address_for(self, remote_host: str) -> str:
-        """Our address towards `remote_host`, an IP literal; for a name the default one."""
-        if self._fixed is not None:
-            return self._fixed
+        """Our address towards `remote_host`, an IP literal; for a name the default one.
+
+        The fixed one is for peers of its own family.
+        """
         family = family_of(remote_host)
-        for host in self._bound:
-            if family is None or family_of(host) == family:
-                return host
+        if self._fixed is not None and family in (None, family_of(self._fixed)):
+            return self._fixed
+        family = family or self._default_family
+        bound = [host for host in self._bound if family_of(host) == family]
+        specific = [host for host in bound if not is_wildcard(host)]
+        if len(bound) == len(specific) == 1:
+            return specific[0]
+        routed = self.routed(remote_host, family)
+        everywhere = not bound or len(specific) < len(bound)
+        return routed if everywhere or routed in specific else specific[0]
+
+    def routed(self, remote_host: str, family: socket.AddressFamily) -> str:
+        """The address that the kernel sends from to `remote_host`."""
         known = self._found.get(remote_host)
         if known is None or known[1] <= self._clock():
             known = _route(remote_host, family), self._clock() + LIFE_S
@@ -63,12 +74,16 @@ class Advertiser:
             self._found[remote_host] = known
         return known[0]
 
+    @property
+    def _default_family(self) -> socket.AddressFamily:
+        families = {family_of(host) for host in self._bound}
+        return socket.AF_INET6 if families == {socket.AF_INET6} else socket.AF_INET
 
-def _route(remote_host: str, family: socket.AddressFamily | None) -> str:
-    """The source address of a datagram to `remote_host`; nothing is sent."""
-    if family is None:
-        family, remote_host = socket.AF_INET, _ANYWHERE[socket.AF_INET]
-    for target in (remote_host, _ANYWHERE[family]):
+
+def _route(remote_host: str, family: socket.AddressFamily) -> str:
+    """The source address of a datagram to `remote_host`, or to anywhere for a name; nothing is sent."""
+    literal = [remote_host] if family_of(remote_host) is not None else []
+    for target in (*literal, _ANYWHERE[family]):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
                 probe.connect((target, 9))

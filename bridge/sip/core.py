@@ -112,8 +112,17 @@ class Core:
         fitting = [item for item in self.transports if item.name == target.transport and item.family == family]
         if not fitting:
             return None
-        transport = prefer.transport if prefer is not None and prefer.transport in fitting else fitting[0]
+        preferred = prefer is not None and prefer.transport in fitting
+        transport = prefer.transport if prefer is not None and preferred else self._nearest(fitting, target.host)
         return Path(transport, (target.host, target.port), target.name)
+
+    def _nearest(self, transports: Sequence[Transport], host: str) -> Transport:
+        """The one bound to the address that leads to `host`, else one that is bound to all."""
+        if len(transports) == 1:
+            return transports[0]
+        own = self._advertiser.routed(host, transports[0].family)
+        fitting = [item for item in transports if item.local[0] == own]
+        return (fitting or [item for item in transports if is_wildcard(item.local[0])] or list(transports))[0]
 
     def deliver(
         self,

@@ -133,6 +133,15 @@ async def test_a_server_may_have_a_name(tmp_path: Path) -> None:
             assert await asked(office, service) == "answered"
 
 
+async def test_of_several_addresses_the_one_that_leads_to_the_registrar_is_used(tmp_path: Path) -> None:
+    other, own = free_port(host="127.0.0.9"), free_port()
+    listen = [f"udp://127.0.0.9:{other}", f"udp://127.0.0.1:{own}"]
+    async with Office() as office:
+        async with bench(tmp_path, SILENT, sip={"listen": listen}, **trunk(office.account())):
+            assert await office.registered() == f"sip:600@127.0.0.1:{own}"
+            assert {request.via.host for request in office.registers} == {"127.0.0.1"}
+
+
 async def test_each_registration_stands_for_itself(tmp_path: Path) -> None:
     async with Office() as office, Office(host="127.0.0.4") as other:
         trunks = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from bridge.agent.patterns import counter
 from tests.phones.certificates import Authority
-from tests.phones.processes import NotReady
+from tests.phones.processes import NotReady, free_port
 from tests.phones.rawphone import RawPhone
 from tests.phones.streamphone import StreamPhone
 from tests.phones.wire import frames, silence
@@ -276,6 +277,16 @@ async def test_a_tls_file_of_no_use_stops_the_start_and_names_the_key(
     assert re.match(rf"sip\.tls\.{place}: \S+{re.escape(Path(tls[place]).name)}", line), line
 
 
+async def test_an_address_bound_beside_a_wildcard_is_told_to_nobody_else(tmp_path: Path) -> None:
+    ports = [free_port(), free_port(socket.SOCK_STREAM)]
+    sip = {"listen": [f"udp://0.0.0.0:{ports[0]}", f"tcp://127.0.0.9:{ports[1]}"]}
+    async with bench(tmp_path, SILENT, sip=sip), RawPhone() as phone:
+        answer = await phone.invite("127.0.0.1", ports[0])
+        assert answer.header("Contact") == f"<sip:127.0.0.1:{ports[0]}>"
+        assert "c=IN IP4 127.0.0.1\r\n" in answer.body
+        await phone.bye()
+
+
 async def test_a_call_to_another_listener_of_the_same_kind(tmp_path: Path) -> None:
     """Two listeners of one kind on two addresses: each call keeps to its own."""
     hosts = ["127.0.0.1", "127.0.0.2"]
@@ -297,7 +308,5 @@ PORTS: list[int] = []
 
 
 def at(hosts: list[str]) -> dict[str, Any]:
-    from tests.phones.processes import free_port
-
     PORTS[:] = [free_port(host=host) for host in hosts]
     return {"sip": {"listen": [f"udp://{host}:{port}" for host, port in zip(hosts, PORTS, strict=True)]}}

@@ -29,6 +29,35 @@ def test_a_bound_address_is_the_only_one() -> None:
     assert advertiser.address_for("name") == "127.0.0.2"
 
 
+def test_of_several_bound_addresses_the_one_that_leads_there_is_told() -> None:
+    advertiser = Advertiser("auto", lambda: 0.0)
+    advertiser.bind(["192.0.2.1", "127.0.0.1"])
+    assert advertiser.address_for("127.0.0.1") == "127.0.0.1"
+    advertiser.bind(["192.0.2.1", "192.0.2.2"])
+    assert advertiser.address_for("127.0.0.1") == "192.0.2.1", "none leads there: the first"
+
+
+def test_beside_a_wildcard_a_bound_address_says_nothing_of_others() -> None:
+    advertiser = Advertiser("auto", lambda: 0.0)
+    advertiser.bind(["192.0.2.1", "0.0.0.0"])
+    assert advertiser.address_for("127.0.0.1") == "127.0.0.1"
+
+
+def test_a_fixed_address_is_not_told_to_peers_of_the_other_family() -> None:
+    advertiser = Advertiser("203.0.113.5", lambda: 0.0)
+    advertiser.bind(["0.0.0.0", "::"])
+    assert advertiser.address_for("127.0.0.1") == "203.0.113.5"
+    assert advertiser.address_for("::1") == "::1"
+
+
+def test_a_name_is_faced_by_ipv4_where_there_is_any() -> None:
+    advertiser = Advertiser("auto", lambda: 0.0)
+    advertiser.bind(["::1", "127.0.0.2"])
+    assert advertiser.address_for("name") == "127.0.0.2"
+    advertiser.bind(["::1"])
+    assert advertiser.address_for("name") == "::1"
+
+
 def test_answers_are_kept_for_a_while_and_not_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
