@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -82,7 +83,8 @@ class Call:
         self._joined: Joined | None = None
         self._closing: asyncio.Task[None] | None = None  # of the session, after a join
         self._speech_ended_at: float | None = None
-        self._digits = DigitCollector(on_first=self._interrupt_by_key, on_digits=self._say_digits)
+        interrupt = partial(self._interrupt, by_server=False)  # of a key the server knows nothing
+        self._digits = DigitCollector(on_first=interrupt, on_digits=self._say_digits)
         law = profile.law_for(leg.law)
         self.session = profile.session(law, self._on_event, self.origin.variables())
         self.hearing = Hearing(self, law)
@@ -286,9 +288,6 @@ class Call:
             return
         self.counts.digits += 1
         self._digits.press(digit)
-
-    def _interrupt_by_key(self) -> None:
-        self._interrupt(by_server=False)
 
     def _say_digits(self, digits: str) -> None:
         self.session.user_text(f"The caller pressed {' '.join(digits)} on the keypad.")
