@@ -231,7 +231,6 @@ class Invitation(Session):
         if self.state is not SessionState.EARLY:
             return
         extra = [*headers, *([allow()] if status == 405 else []), *self.core.server_headers()]
-        self._stop_repeating()
         self._exchange.respond(self.request.response(status, phrase, tag=self.tag, headers=extra))
         self.end(reason)
 

@@ -373,3 +373,11 @@ def test_an_answered_call_rings_no_more() -> None:
     call.ring()
     call.progress(ANSWER)
     assert stack.statuses() == []
+
+
+def test_a_refusal_of_the_method_names_those_that_we_take() -> None:
+    for status, told in ((405, True), (486, False)):
+        stack = Stack()
+        stack.receive(invite())
+        stack.calls[0].reject(status)
+        assert (stack.take()[-1].header("Allow") is not None) == told

@@ -382,3 +382,14 @@ def test_the_timer_begins_with_the_answer_and_not_with_the_ringing() -> None:
     stack.receive(request("ACK", branch="z9hG4bKa", to_tag=tag))
     stack.take()
     silent_until_bye(stack, 90)
+
+
+@pytest.mark.parametrize("refresher", ["uac", "uas"])
+def test_the_timer_ends_with_the_call(refresher: str) -> None:
+    stack = Stack()
+    call, _ = confirmed(stack, extra=f"{KNOWS}Session-Expires: 90;refresher={refresher}\r\n")
+    stack.advance(40.0)
+    call.hang_up()
+    stack.receive(reply(stack.request("BYE"), 200, tag="a"))
+    stack.advance(5.0)
+    assert stack.alarms.next_deadline is None

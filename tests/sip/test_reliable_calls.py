@@ -182,6 +182,40 @@ def test_a_200_does_not_wait_for_the_prack_of_ringing() -> None:
     assert stack.take() == []
 
 
+def test_what_waited_behind_an_answer_is_not_said_after_the_200() -> None:
+    stack, call = invited()
+    call.ring()
+    ringing = stack.answer()
+    call.ring()
+    call.answer(ANSWER)
+    stack.answer()
+    assert [(item.status, item.cseq.method) for item in Caller(stack).prack(ringing)] == [(200, "PRACK")]
+
+
+def test_a_200_waits_for_a_description_that_itself_waits_behind_the_ringing() -> None:
+    stack, call = invited()
+    caller = Caller(stack)
+    call.ring()
+    ringing = stack.answer()
+    call.progress(ANSWER)
+    call.answer(ANSWER)
+    acknowledged, early = caller.prack(ringing)
+    assert (acknowledged.status, early.status, early.body) == (200, 183, ANSWER)
+    assert [item.status for item in caller.prack(early)] == [200, 200]
+
+
+def test_the_180_carries_our_offer_only_to_who_asked_for_it_and_once() -> None:
+    stack, call = invited()
+    call.ring(ANSWER)
+    assert stack.answer().body == b""
+    stack, call = invited(REQUIRED, body="")
+    call.ring(ANSWER)
+    ringing = stack.answer()
+    call.ring(MOVED)
+    _, again = Caller(stack).prack(ringing)
+    assert (ringing.body, again.body) == (ANSWER, b"")
+
+
 def test_a_200_waits_for_the_prack_of_a_description_and_says_it_no_more() -> None:
     stack, call = invited()
     caller = Caller(stack)

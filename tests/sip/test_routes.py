@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.sip.layer import Path
 from bridge.sip.message import Request
 from bridge.sip.session import Session
 
@@ -179,3 +180,16 @@ def test_the_far_end_of_our_call_may_move_too() -> None:
     stack.take()
     call.hang_up()
     assert stack.peers() == [("192.0.2.9", 7777)]
+
+
+def test_a_proxy_that_stays_in_the_way_comes_before_a_connection() -> None:
+    stack = Stack(reliable=True)
+    flow = ("192.0.2.99", 31000)
+    stack.wire.open.add(flow)
+    call = stack.call(flow=Path(stack.wire, flow))
+    stack.advance(0.0)
+    stack.receive(reply(stack.request("INVITE"), 200, body=OFFER, extra="Record-Route: <sip:192.0.2.71;lr>"))
+    assert stack.peers() == [("192.0.2.71", 5060)]
+    stack.take()
+    call.hang_up()
+    assert stack.peers() == [("192.0.2.71", 5060)]

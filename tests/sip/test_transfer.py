@@ -159,12 +159,13 @@ def test_reports_of_no_use(changes: dict[str, str], status: int) -> None:
     assert referring.notify("200 OK", "terminated").status == 200
 
 
-def test_a_report_without_a_transfer() -> None:
+@pytest.mark.parametrize(("event", "status"), [("refer", 481), ("presence", 489)])
+def test_a_report_without_a_transfer(event: str, status: int) -> None:
     stack = Stack()
     _, tag = confirmed(stack)
-    extra = "Event: refer\r\nSubscription-State: active\r\n"
+    extra = f"Event: {event}\r\nSubscription-State: active\r\n"
     stack.receive(request("NOTIFY", branch="z9hG4bKn", to_tag=tag, cseq=2, extra=extra))
-    assert stack.statuses() == [481]
+    assert stack.statuses() == [status]
 
 
 def test_one_transfer_of_ours_at_a_time() -> None:
