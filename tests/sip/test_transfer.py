@@ -54,6 +54,8 @@ def test_a_transfer_of_ours_from_the_refer_to_the_last_word() -> None:
     assert asked.header("Refer-To") == "<sip:200@192.0.2.1>"
     assert asked.header("Referred-By") == "<sip:600@192.0.2.10>"
     assert asked.header("Contact") == "<sip:192.0.2.10:5060>"
+    referring.taken(100)
+    assert referring.told == []
     referring.taken()
     assert referring.notify("100 Trying").status == 200
     assert referring.notify("180 Ringing").status == 200
@@ -199,7 +201,7 @@ def test_the_end_of_the_call_is_the_last_word() -> None:
     referring = Referring()
     referring.taken()
     referring.stack.receive(request("BYE", branch="z9hG4bKb", to_tag=referring.tag, cseq=20))
-    referring.stack.advance(2 * PATIENCE_S)
+    referring.stack.advance(33.0)
     assert (referring.told, referring.stack.ended) == ([(100, False)], ["bye"])
     assert referring.stack.empty
     assert referring.stack.alarms.next_deadline is None
@@ -342,6 +344,9 @@ def test_reports_end_with_the_call() -> None:
     referee.stack.request("BYE")
     referee.tasks[0].progress(200)
     assert referee.stack.take() == []
+    (answer,) = referee.refer()
+    assert isinstance(answer, Response)
+    assert (answer.status, len(referee.tasks)) == (481, 1)
 
 
 def test_a_transfer_before_the_ack_may_come_again() -> None:
