@@ -73,7 +73,7 @@ async def test_it_registers_and_the_registrars_calls_are_taken(tmp_path: Path, t
 async def test_it_comes_back_soon_after_a_lost_connection(tmp_path: Path) -> None:
     """Long before the refresh is due: meanwhile nobody could call it."""
     async with Office(maximum_s=600) as office:
-        more = {"listen": ["tcp"]} | trunk(office.account(transport="tcp", expires_s=600))
+        more = {"listen": ["udp", "tcp"]} | trunk(office.account(transport="tcp", expires_s=600))
         async with bench(tmp_path, SILENT, **more) as (service, _):
             await office.registered()
             before = len(office.registers)
