@@ -138,6 +138,35 @@ def test_check_finds_a_taken_port(tmp_path: Path) -> None:
     assert any(line.startswith("FAIL  sip udp://") and "already running" in line for line in shown.splitlines())
 
 
+def test_check_tries_every_listener(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as other:
+        other.bind(("::1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        path = config(tmp_path, "{provider: 'ws://127.0.0.1:9/x'}")
+        listen = f"[tcp://127.0.0.1:{port}, 'tcp://[::1]:{port}', udp://192.0.2.1:5060]"
+        shown = sipbridge("check", "--config", str(path), BRIDGE_SIP__LISTEN=listen).stdout
+    lines = [line for line in shown.splitlines() if " sip " in line]
+    assert lines == [
+        f"ok    sip tcp://127.0.0.1:{port}: free",
+        f"FAIL  sip tcp://[::1]:{port}: another service has this port; is sipbridge already running?",
+        "FAIL  sip udp://192.0.2.1:5060: this machine does not have this address",
+    ]
+
+
+async def test_check_asks_the_trunks_servers(tmp_path: Path) -> None:
+    from tests.service.office import Office
+
+    async with Office() as office:
+        path = config(tmp_path, "{provider: 'ws://127.0.0.1:9/x'}")
+        register = f"{{server: '{office.uri('tcp')}', user: 600, password: hush}}"
+        with path.open("a") as file:
+            file.write(f"trunks: {{pbx: {{register: {register}}}}}\n")
+        done = await running("check", "--config", str(path))
+        assert f"ok    trunk pbx, register 600 at {office.uri('tcp')}: 127.0.0.2:{office.port} over TCP" in done.stdout
+        assert office.registers == [] and "hush" not in done.stdout + done.stderr
+
+
 async def test_call_speaks_a_file_and_keeps_what_it_hears(tmp_path: Path) -> None:
     script = "vad: false\nanswer: {items: [{audio_ms: 900, pattern: 'tone:400'}]}"
     with wave.open(str(tmp_path / "say.wav"), "wb") as file:
