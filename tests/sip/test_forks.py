@@ -126,6 +126,8 @@ def test_a_flood_of_far_ends_is_bounded() -> None:
     for number in range(10 * MAX_FORKS):
         byes += dialled.hears(200, f"answer{number}", body=OFFER).count("BYE")
     assert byes == MAX_FORKS - 1
+    assert dialled.hears(200, "answer0", body=OFFER) == ["ACK"]
+    assert dialled.hears(200, "onemore", body=OFFER) == []
     assert dialled.stack.core.stats.transactions <= 2 * MAX_FORKS + 1
     assert dialled.call.state is SessionState.CONFIRMED
 

@@ -181,6 +181,21 @@ def test_a_bye_ends_the_call_whatever_it_requires() -> None:
     assert (stack.statuses(), stack.ended) == ([200], ["bye"])
 
 
+def test_a_prack_into_a_call_of_ours_acknowledges_nothing() -> None:
+    stack = Stack()
+    _, asked = talking(stack)
+    stack.receive(inside(asked, "PRACK", extra="RAck: 1 1 INVITE\r\n"))
+    assert stack.statuses() == [481]
+
+
+def test_what_the_peer_takes_it_may_say_at_any_time() -> None:
+    stack = Stack()
+    call, tag = confirmed(stack)
+    assert not call.peer.allows("UPDATE")
+    stack.receive(request("OPTIONS", branch="z9hG4bKo", to_tag=tag, cseq=2, extra="Allow: BYE, UPDATE\r\n"))
+    assert call.peer.allows("UPDATE")
+
+
 # Hanging up before the ACK
 
 
