@@ -125,6 +125,7 @@ class StreamPhone(RawPhone):
         except OSError:
             pass
         finally:
+            writer.close()
             if writer is self._writer:
                 self.closed.set()
 
