@@ -14,6 +14,7 @@ from bridge.call import Call
 from bridge.realtime import events as ev
 from bridge.realtime.session import SessionFailed
 from bridge.records import CallRecord, EndReason
+from tests.transfer.wooden import Party
 
 
 class Leg:
@@ -217,3 +218,30 @@ async def test_a_caller_who_changes_his_law_is_translated_anew() -> None:
     await bench.record()
     assert heard == [code, code.translate(translation(Law.PCMA, Law.PCMU))]
     assert played == [code.translate(translation(Law.PCMU, Law.PCMA))]
+
+
+async def test_keys_of_a_caller_who_waits_for_somebody_else_are_not_for_the_agent() -> None:
+    bench = await Bench().ready()
+    bench.call.hearing.close()
+    bench.leg.on_digit("5")
+    bench.call.hearing.open()
+    bench.leg.on_digit("6")
+    assert bench.call.counts.digits == 1
+    bench.leg.on_ended("bye", "")
+    await bench.record()
+
+
+async def test_what_a_session_says_after_the_caller_was_joined_is_not_heard() -> None:
+    bench = await Bench().ready()
+    leg, other = Party(), Party()
+    bench.call.leg = leg
+    bench.call.join(other)  # type: ignore[arg-type]
+    bench.session.feed.put_nowait(ev.AudioDelta("i", b"\x01"))
+    bench.session.feed.put_nowait(ev.SessionError("insufficient_quota", "no credit", fatal=True))
+    bench.session.feed.put_nowait(ev.Lost(1011, "gone"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert leg.played == [] and not bench.running.done()
+    other.on_ended("bye", "")
+    assert (await bench.record()).reason is EndReason.TRANSFERRED
+    assert other.closed == leg.closed == [EndReason.TRANSFERRED]
