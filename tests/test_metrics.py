@@ -51,8 +51,8 @@ def test_a_scrape_sums_what_all_readers_add() -> None:
     assert seen["sipbridge_calls_active"] == 3
     assert seen["sipbridge_rtp_ports_free"] == 97
     assert seen["sipbridge_sip_connections_open"] == 3
-    assert seen['sipbridge_registered[pbx/600]'] == 1
-    assert seen['sipbridge_registered[carrier/7]'] == 0
+    assert seen["sipbridge_registered[pbx/600]"] == 1
+    assert seen["sipbridge_registered[carrier/7]"] == 0
     assert seen["sipbridge_build_info[1.2.3]"] == 1
     assert seen["sipbridge_pacer_lateness_seconds_bucket[+Inf]"] == 6
     assert seen["sipbridge_barge_ins_total"] == 0, "a metric without a label is there from the start"
