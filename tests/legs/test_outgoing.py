@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from bridge.config import Media
+from bridge.legs.dialog import MOST_WAITING
 from bridge.legs.leg import LegRefused
 from bridge.legs.outgoing import OutgoingLeg, cannot_dial
 from bridge.media.pacer import PERIOD, SlotClock
 from bridge.media.ports import PortPool
+from bridge.records import EndReason
 from bridge.sip.errors import SipError
 from bridge.sip.outgoing import Failure
 from bridge.sip.sdp import SessionDescription
@@ -33,6 +35,7 @@ class Call:
         self.path = SimpleNamespace(peer=("127.0.0.1", 5070))
         self.dialog = SimpleNamespace(local_tag="ours", remote_tag="theirs")
         self.told: list[str] = []
+        self.infos: list[bytes] = []
         self.on_ringing: Callable[[int], None]
         self.on_early_media: Callable[[SessionDescription], None]
         self.on_answered: Callable[[SessionDescription | None], None]
@@ -41,6 +44,9 @@ class Call:
 
     def hang_up(self, headers: list[tuple[str, str]]) -> None:
         self.told.append(f"hang up {headers[0][1]}")
+
+    def info(self, kind: str, body: bytes) -> None:
+        self.infos.append(body)
 
     def cancel(self, word: str) -> None:
         self.told.append(f"cancel {word}")
@@ -236,3 +242,16 @@ async def test_a_name_in_the_answer_is_where_the_answer_came_from() -> None:
         bench.call.path = SimpleNamespace(peer=("127.0.0.9", 5060))
         bench.call.on_answered(bench.answer(host="media.pbx.example"))
         assert bench.leg.stream is not None and bench.leg.stream.remote[0] == "127.0.0.9"
+
+
+@pytest.mark.parametrize("formats", ["0 101", "0"], ids=["rtp", "info"])
+async def test_keys_that_wait_are_bounded(formats: str) -> None:
+    """Who is joined to a stranger must not be buried in his keys."""
+    with Bench() as bench:
+        bench.dialled()
+        bench.call.on_answered(bench.answer(formats))
+        for _ in range(3 * MOST_WAITING):
+            bench.leg.send_digits("5")
+        assert bench.leg.stream is not None
+        assert max(len(bench.leg.stream.keypad), len(bench.leg._unsent)) == MOST_WAITING
+        bench.leg.close(EndReason.TRANSFERRED)
