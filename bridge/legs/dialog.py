@@ -156,5 +156,6 @@ class DialogLeg(RtpLeg):
     def _send_digit(self) -> None:
         self._sending = None
         if self._unsent:
-            self.session.info(*info.body(self._unsent.popleft()))
+            if not self.session.awaits_ack:  # before the ACK the other side may not know that it is answered
+                self.session.info(*info.body(self._unsent.popleft()))
             self._sending = asyncio.get_running_loop().call_later(INFO_GAP_S, self._send_digit)

@@ -278,6 +278,17 @@ class TestKeys:
             await asyncio.sleep(0.02)
             assert bench.leg._sending is None
 
+    async def test_keys_by_info_wait_for_the_ack(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dialog, "INFO_GAP_S", 0.005)
+        with Bench("0").connected() as bench:
+            bench.invitation.awaits_ack = True
+            bench.leg.send_digits("1")
+            await asyncio.sleep(0.03)
+            assert bench.invitation.infos == []
+            bench.invitation.awaits_ack = False
+            await until(lambda: len(bench.invitation.infos) == 1)
+            bench.leg.close(EndReason.AGENT_HUNG_UP)
+
     async def test_what_waits_is_not_sent_after_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dialog, "INFO_GAP_S", 0.005)
         with Bench("0").connected() as bench:

@@ -31,6 +31,7 @@ class Invitation:
         self.sent = b""
         """The last description of ours."""
         self.local_sdp = b""
+        self.awaits_ack = False
         self.infos: list[tuple[str, bytes]] = []
         self.on_confirmed: Callable[[SessionDescription | None], None]
         self.on_ended: Callable[[str], None]
