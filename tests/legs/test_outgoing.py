@@ -36,6 +36,7 @@ class Call:
         self.dialog = SimpleNamespace(local_tag="ours", remote_tag="theirs")
         self.told: list[str] = []
         self.infos: list[bytes] = []
+        self.awaits_ack = False
         self.on_ringing: Callable[[int], None]
         self.on_early_media: Callable[[SessionDescription], None]
         self.on_answered: Callable[[SessionDescription | None], None]
