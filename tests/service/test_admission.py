@@ -186,6 +186,7 @@ class Flood:
                 self.words.add(answer.header("Warning"))
 
 
+@pytest.mark.alone
 async def test_a_flood_of_invites_does_not_touch_a_running_call(tmp_path: Path) -> None:
     limits = {"per_source": {"calls_per_second": 0.001}}
     async with bench(tmp_path, TALKS, agent={"greeting": "Begin."}, limits=limits) as (service, _):

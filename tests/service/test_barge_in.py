@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from bridge.agent.patterns import locate
 from bridge.agent.server import AgentSession
 from tests.phones.rawphone import RawPhone
@@ -127,6 +129,7 @@ async def interrupted_call(port: int, number: int) -> RawPhone:
     return phone
 
 
+@pytest.mark.alone
 async def test_what_the_session_is_told_is_what_was_on_the_wire(tmp_path: Path) -> None:
     async with bench(tmp_path, SCRIPT, agent={"greeting": "Begin."}) as (service, server):
         phones = await asyncio.gather(*(interrupted_call(service.sip_port, number) for number in range(CALLS)))

@@ -81,6 +81,7 @@ class Calibration:
         self.foreign = (now - foreign) / (time.monotonic() - seconds)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("seconds", [12, pytest.param(60, marks=pytest.mark.interop)])
 async def test_fifty_calls_at_once(tmp_path: Path, seconds: int) -> None:
     script = f"vad: false\nanswer: {{items: [{{audio_ms: {seconds * 1000 - 3000}}}], speed: 3}}"
