@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from .challenge import AUTH, AUTH_INT, MAX_CHALLENGES, Algorithm, Authorization, Challenge, algorithm_of, proof
 from .errors import SipError
@@ -215,22 +216,24 @@ class Authority:
         """The user who sent this request, or the refusal it deserves, whose `reason` is one of:
 
         "challenged" (401), "stale_nonce" (401), "wrong_credentials" (401), "too_many_auth_failures"
-        (403: ten in a minute from one host), "digest_uri" (400), "malformed" (400).
+        (403: ten in a minute for one user from one host, or a hundred for all), "digest_uri" (400), "malformed" (400).
         The very same request may be checked again, as a retransmission or by another part.
         """
         now = self._clock()
-        if self.failures.too_many(source_host, now):
-            return SipError(403, reason="too_many_auth_failures")
         try:
             answer = self._presented(request)
         except SipError as error:
             return error
+        wait_s = self.failures.wait_s(source_host, answer.username if answer is not None else "", now)
+        if wait_s > 0:
+            again = (("Retry-After", str(ceil(wait_s))),)
+            return SipError(403, reason="too_many_auth_failures", headers=again)
         if answer is None:
             return self._challenge(request, "challenged")
         if not _same_resource(answer.uri, request.uri):
             return SipError(400, "Digest URI Does Not Match", reason="digest_uri")
         if not self._proves(answer, request):
-            self.failures.add(source_host, now)
+            self.failures.add(source_host, answer.username, now)
             return self._challenge(request, "wrong_credentials")
         # Without qop there is no count: the nonce is good for one request.
         count = 1 if answer.count is None else int(answer.count, 16)

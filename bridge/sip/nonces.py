@@ -14,8 +14,12 @@ REPEAT_S = 32.0
 """How long the very same request may come again: 64 * T1, the life of its transaction."""
 
 MAX_FAILURES = 10
+"""Of one user from one source in a window; all users of a source together may fail ten times as often."""
 FAILURE_WINDOW_S = 60.0
-MAX_HOSTS = 4096
+MAX_HOSTS = 8192
+"""Pairs of source and user that are remembered."""
+_ALL = "\n"
+"""Stands for all users of a source; no user's name can be it."""
 
 _ISSUED = 12
 _RANDOM = 8
@@ -82,7 +86,11 @@ class Nonces:
 
 
 class Failures:
-    """Failed tries per source, an IPv6 network of 64 bits being one; those over the limit are locked out."""
+    """Failed tries per source and user, an IPv6 network of 64 bits being one source; over the limit is locked out.
+
+    A phone with a wrong password does not lock out the others behind its NAT, and who tries many users is caught by
+    the sum of the source.
+    """
 
     def __init__(
         self, *, limit: int = MAX_FAILURES, window_s: float = FAILURE_WINDOW_S, hosts: int = MAX_HOSTS
@@ -90,26 +98,33 @@ class Failures:
         self._limit = limit
         self._window = window_s
         self._hosts = hosts
-        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._failed)
 
-    def add(self, host: str, now: float) -> None:
-        """One more failed try from a host."""
+    def add(self, host: str, user: str, now: float) -> None:
+        """One more failed try from a host, for a user."""
         source = _source(host)
-        count, since = self._failed.get(source, (0, now))
-        if now - since >= self._window:
-            count, since = 0, now
-        self._failed[source] = count + 1, since
-        self._failed.move_to_end(source)
-        if len(self._failed) > self._hosts:
+        for key in ((source, user), (source, _ALL)):
+            count, since = self._failed.get(key, (0, now))
+            if now - since >= self._window:
+                count, since = 0, now
+            self._failed[key] = count + 1, since
+            self._failed.move_to_end(key)
+        while len(self._failed) > self._hosts:
             self._failed.popitem(last=False)
 
-    def too_many(self, host: str, now: float) -> bool:
-        """Whether a host has to wait until its window ends."""
-        count, since = self._failed.get(_source(host), (0, now))
-        return count >= self._limit and now - since < self._window
+    def wait_s(self, host: str, user: str, now: float) -> float:
+        """How long a host has to wait until it may try for a user, in seconds; 0 when it may now."""
+        source = _source(host)
+        limits = {(source, user): self._limit, (source, _ALL): 10 * self._limit}
+        waits = [0.0]
+        for key, limit in limits.items():
+            count, since = self._failed.get(key, (0, now))
+            if count >= limit:
+                waits.append(since + self._window - now)
+        return max(waits)
 
 
 def _source(host: str) -> str:

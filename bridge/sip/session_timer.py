@@ -204,8 +204,9 @@ def agreed(response: Response, policy: TimerPolicy, offer: Offer | None) -> Time
     if answer is None:
         alone = policy.refresher == "us"
         return Timer(offer.interval_s, "us", offer.min_s) if alone else None
-    sides: dict[str | None, Side] = {"uac": "us", "uas": "peer", None: offer.refresher or "us"}
-    return Timer(max(answer.interval_s, offer.min_s), sides[answer.refresher], offer.min_s)
+    sides: dict[str | None, Side] = {"uac": "us", "uas": "peer", None: "us"}
+    # What we asked for cannot be changed by an answer (table 2): one that tries is taken for what it had to say.
+    return Timer(max(answer.interval_s, offer.min_s), offer.refresher or sides[answer.refresher], offer.min_s)
 
 
 def _or_none(read: Callable[[Message], _T | None], message: Message) -> _T | None:

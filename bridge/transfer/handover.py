@@ -21,6 +21,8 @@ Method = Literal["auto", "refer", "attended", "bridge"]
 Dial = Callable[[Uri, float], OutgoingLeg]
 """Places the second call: target, seconds to ring. Raises LegRefused or ValueError."""
 TRANSFERRED, JOINED = "transferred", "joined"
+_UNABLE = frozenset((400, 403, 405, 420, 481, 500, 501))
+"""What a PBX says of itself, not of the target, even when it took the REFER on before it found out."""
 _SILENT = 408
 
 
@@ -64,10 +66,12 @@ class Handover:
             status, rang = await self._refer()
             if status < 300:
                 return Outcome(TRANSFERRED)
-            if self.accepted or status == _SILENT:
+            if (self.accepted and status not in _UNABLE) or status == _SILENT:
                 # The PBX has tried, or may still: a call of ours beside its own would ring twice.
                 self.accepted = False
+                log.info("transfer.failed", status=status)
                 return Outcome("no_answer" if rang and status in (_SILENT, 487) else word_for(status, rang=rang))
+            self.accepted = False
             log.info("transfer.refused", status=status, next="a second call" if plan.method == "auto" else "nothing")
             if plan.method == "refer":
                 return Outcome("refused")

@@ -56,7 +56,7 @@ class Targets:
             listed = () if self._is_pattern(text) else (self._uri(text, base) for base in bases)
             if any(one is not None and _same(one, uri) for one in listed):
                 return True
-        ours = any(uri.host == base.host and uri.scheme == base.scheme for base in bases)
+        ours = any((uri.scheme, uri.host) == (base.scheme, base.host) and _leads_to(uri, base) for base in bases)
         return ours and uri.user is not None and self._takes_number(uri.user)
 
     def _takes_number(self, number: str) -> bool:
@@ -91,6 +91,11 @@ def _uri(text: str, base: Uri) -> Uri | None:
 
 def _same(one: Uri, other: Uri) -> bool:
     return (one.scheme, one.user, one.host, _port(one)) == (other.scheme, other.user, other.host, _port(other))
+
+
+def _leads_to(uri: Uri, base: Uri) -> bool:
+    """Whether the port is that of the PBX, or not named: another service of that host is not the PBX."""
+    return uri.port is None or _port(uri) == _port(base)
 
 
 def _port(uri: Uri) -> int:

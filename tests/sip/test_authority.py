@@ -205,13 +205,14 @@ def test_malformed_credentials_are_refused() -> None:
     assert Gate().check(asked([("Authorization", 'Digest username="alice"')])) == "(malformed)"
 
 
-def test_ten_failures_in_a_minute_lock_a_host_out() -> None:
+def test_ten_failures_in_a_minute_lock_a_user_of_a_host_out() -> None:
     gate = Gate()
     good = gate.client()
     wrong = [gate.wrong() for _ in range(10)]
     assert {gate.check(message) for message in wrong} == {"(wrong_credentials)"}
     error = gate.refused(asked(good.authorize("REGISTER", URI)))
     assert (error.status, error.reason) == (403, "too_many_auth_failures")
+    assert dict(error.headers)["Retry-After"] == "60"
     assert gate.check(asked(good.authorize("REGISTER", URI)), "192.0.2.2") == "alice"
     gate.now += 60.0
     assert gate.check(asked(good.authorize("REGISTER", URI))) == "alice"

@@ -60,29 +60,41 @@ def test_a_forgotten_nonce_cannot_be_replayed() -> None:
 def test_failures_are_counted_by_source_and_window() -> None:
     failures = Failures(limit=2, window_s=60.0)
     for _ in range(2):
-        assert not failures.too_many("192.0.2.1", 0.0)
-        failures.add("192.0.2.1", 0.0)
-    assert failures.too_many("192.0.2.1", 59.9)
-    assert not failures.too_many("192.0.2.2", 59.9)
-    assert not failures.too_many("192.0.2.1", 60.0)
-    failures.add("192.0.2.1", 60.0)
-    assert not failures.too_many("192.0.2.1", 60.0)
-    failures.add("192.0.2.1", 119.0)
-    assert failures.too_many("192.0.2.1", 119.0)
+        assert not failures.wait_s("192.0.2.1", "u", 0.0)
+        failures.add("192.0.2.1", "u", 0.0)
+    assert failures.wait_s("192.0.2.1", "u", 59.9)
+    assert not failures.wait_s("192.0.2.2", "u", 59.9)
+    assert not failures.wait_s("192.0.2.1", "u", 60.0)
+    failures.add("192.0.2.1", "u", 60.0)
+    assert not failures.wait_s("192.0.2.1", "u", 60.0)
+    failures.add("192.0.2.1", "u", 119.0)
+    assert failures.wait_s("192.0.2.1", "u", 119.0)
 
 
 def test_an_ipv6_network_is_one_source() -> None:
     failures = Failures(limit=2)
-    failures.add("2001:db8::1", 0.0)
-    failures.add("2001:db8:0:0:ffff::2%eth0", 0.0)
-    assert failures.too_many("2001:db8::3", 0.0)
-    assert not failures.too_many("2001:db8:0:1::3", 0.0)
-    failures.add("not an address", 0.0)
+    failures.add("2001:db8::1", "u", 0.0)
+    failures.add("2001:db8:0:0:ffff::2%eth0", "u", 0.0)
+    assert failures.wait_s("2001:db8::3", "u", 0.0)
+    assert not failures.wait_s("2001:db8:0:1::3", "u", 0.0)
+    failures.add("not an address", "u", 0.0)
+
+
+def test_one_user_s_failures_do_not_lock_out_another_but_many_users_do() -> None:
+    failures = Failures(limit=2, window_s=60.0)
+    for _ in range(2):
+        failures.add("192.0.2.1", "mistyped", 0.0)
+    assert failures.wait_s("192.0.2.1", "mistyped", 10.0) == 50.0
+    assert failures.wait_s("192.0.2.1", "good", 10.0) == 0
+    for number in range(18):
+        failures.add("192.0.2.1", f"guess{number}", 20.0)
+    assert failures.wait_s("192.0.2.1", "good", 30.0) == 30.0
 
 
 def test_the_table_of_failures_is_bounded() -> None:
-    failures = Failures(limit=1, hosts=3)
+    failures = Failures(limit=1, hosts=6)
     for number in range(10):
-        failures.add(f"192.0.2.{number}", 0.0)
-    assert len(failures) == 3
-    assert [failures.too_many(f"192.0.2.{number}", 0.0) for number in (0, 6, 7, 9)] == [False, False, True, True]
+        failures.add(f"192.0.2.{number}", "u", 0.0)
+    assert len(failures) == 6
+    waits = [failures.wait_s(f"192.0.2.{number}", "u", 0.0) > 0 for number in (0, 6, 7, 9)]
+    assert waits == [False, False, True, True]

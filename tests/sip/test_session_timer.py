@@ -219,7 +219,7 @@ def test_422_is_followed_a_few_times_only() -> None:
     [
         (POLICY, Offer(1800, None), "600;refresher=uac", Timer(600, "us")),
         (POLICY, Offer(1800, None), "600;refresher=uas", Timer(600, "peer")),
-        (US, Offer(1800, "us"), "600;refresher=uas", Timer(600, "peer")),
+        (US, Offer(1800, "us"), "600;refresher=uas", Timer(600, "us")),
         (PEER, Offer(1800, "peer"), "600", Timer(600, "peer")),
         (POLICY, Offer(1800, None), "600", Timer(600, "us")),
         (POLICY, Offer(1800, None, 120), "1;refresher=uas", Timer(120, "peer", 120)),

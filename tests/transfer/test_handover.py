@@ -70,6 +70,18 @@ async def test_a_pbx_that_will_not_is_left_out() -> None:
     assert second.given_up == 0
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 481, 501])
+async def test_a_pbx_that_finds_out_late_that_it_cannot_is_left_out_too(status: int) -> None:
+    bench = await Bench("auto").begun()
+    bench.caller.progress(100, False)
+    bench.caller.progress(status, True)
+    await bench.begun()
+    assert [target for target, _ in bench.dialled] == [DESK]
+    assert not bench.handover.accepted
+    bench.seconds[0].word.set_result("")
+    assert (await bench.outcome()).word == JOINED
+
+
 async def test_a_pbx_that_will_not_is_the_end_where_nothing_else_is_wanted() -> None:
     bench = await Bench("refer").begun()
     bench.caller.progress(603, True)
