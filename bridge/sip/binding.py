@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .address import Address
 from .digest import Credentials, Header
 from .errors import SipError
-from .grammar import parameter, parse_number
+from .grammar import parameter, parse_number, split
 from .headers import Headers
 from .message import Response
 from .uri import Uri, host_port
@@ -109,25 +110,38 @@ def said(response: Response) -> str:
     return f"{response.status} {response.phrase[:60]}"
 
 
+def contact_user(binding: Binding) -> str | None:
+    """The user of our Contact, escaped as a URI needs it; None when there is none."""
+    user = binding.contact_user or binding.user.user
+    return Uri.build(user, "host").text.removeprefix("sip:").partition("@")[0] if user else None
+
+
 def granted(response: Response, contact: str, asked: int) -> int:
-    """Seconds the registrar keeps our Contact (section 10.2.4): its own, else those of all."""
-    try:
-        own = _own(response, contact)
-    except SipError:
-        own = None
-    texts = (parameter(own.parameters, "expires") if own else None, response.header("Expires"))
+    """Seconds the registrar keeps our Contact (section 10.2.4), at most those we `asked` for.
+
+    Where it is not in the registrar's list (some rewrite its address), the least that stands there.
+    """
+    listed = _listed(response)
+    ours = [one for one in listed if _same(one.uri, Address.parse(contact, "Contact").uri)]
+    texts = (parameter(one.parameters, "expires") for one in ours[:1] or listed)
     said = [seconds for text in texts if (seconds := _number(text, 2**32 - 1)) is not None]
-    return min((*said, asked)[0], MAX_EXPIRES_S)
+    # A zero beside others is a binding that went, not ours.
+    least = min(filter(None, said), default=0) if said else _number(response.header("Expires"), 2**32 - 1)
+    return asked if least is None else min(least, asked)
 
 
-def _own(response: Response, contact: str) -> Address | None:
-    """Our Contact in the registrar's list; some rewrite its address, then the user or its being alone tells."""
-    ours = Address.parse(contact, "Contact").uri
-    listed = [Address.parse(text, "Contact") for text in response.headers("Contact")]
-    same = [one for one in listed if (one.uri.user, one.uri.hop) == (ours.user, ours.hop)]
-    alike = [one for one in listed if one.uri.user == ours.user]
-    candidates = same or alike or (listed if len(listed) == 1 else [])
-    return candidates[0] if candidates else None
+def _listed(response: Response) -> list[Address]:
+    """The bindings that the registrar names; `*` and what cannot be read are nobody's."""
+    found = []
+    for line in response.lines.lines("Contact"):
+        with suppress(SipError):
+            found += [Address.parse(text, "Contact") for text in split(line.value, ",")]
+    return found
+
+
+def _same(one: Uri, other: Uri) -> bool:
+    """The same user at the same address; the host of a URI is lower case once it is read."""
+    return (one.user, one.hop) == (other.user, other.hop)
 
 
 def service_route(response: Response) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from .binding import (
     Binding,
     Servers,
     advice,
+    contact_user,
     granted,
     is_refusal,
     min_expires,
@@ -35,6 +36,8 @@ REFRESH_AFTER = (0.75, 0.9)
 """Which part of what the registrar granted may pass before we ask again."""
 
 MIN_REFRESH_S = 5.0
+"""What a refresh waits for at least, unless so little was granted that we would be forgotten meanwhile."""
+LEAST_REFRESH_S = 1.0
 FIRST_BACK_OFF_S, LAST_BACK_OFF_S = 2.0, 300.0
 REFUSED_S = 600.0
 """How long a registrar that said no is left alone: trying faster looks like an attack."""
@@ -144,7 +147,9 @@ class Registration:
         """Register again soon: our address has changed, or the connection to the registrar was lost."""
         if self.state is RegistrationState.REGISTERED and self._pending is None:
             # Some registrars hang up after each answer: that must not make a storm.
-            self._at(max(0.0, self._registered_at + MIN_REFRESH_S - self._core.clock()), self._attempt)
+            soon = max(self._core.clock(), self._registered_at + MIN_REFRESH_S)
+            due = soon if self._alarm is None else min(soon, self._alarm.when)
+            self._at(due - self._core.clock(), self._attempt)
 
     def close(self, done: Callable[[], None] = lambda: None, wait_s: float = UNREGISTER_S) -> None:
         """Unregister; `done` is called when that is answered, at the latest in `wait_s` seconds."""
@@ -213,7 +218,7 @@ class Registration:
         binding, hop = self.binding, self._servers.current
         self._cseq += 1
         self._sent_to = path.peer
-        contacts = [self._core.contact(path, binding.contact_user or binding.user.user)]
+        contacts = [self._core.contact(path, contact_user(binding))]
         self._sent_contact = contacts[0]
         if self._contact is not None and self._contact != contacts[0]:
             # Our address has changed: the old one must not get our calls any more.
@@ -260,9 +265,13 @@ class Registration:
         if self.state is RegistrationState.UNREGISTERING:
             self._remove()
             return
-        self._at(max(MIN_REFRESH_S, seconds * self._rng.uniform(*REFRESH_AFTER)), self._attempt)
+        self._at(self._refresh_in(seconds), self._attempt)
         if moved or self.state is not RegistrationState.REGISTERED:
             self._move(RegistrationState.REGISTERED, f"{self._names()} for {seconds} s")
+
+    def _refresh_in(self, granted_s: int) -> float:
+        usual = granted_s * self._rng.uniform(*REFRESH_AFTER)
+        return usual if usual >= MIN_REFRESH_S else max(LEAST_REFRESH_S, granted_s / 2)
 
     def _longer(self, response: Response) -> bool:
         """Take the registrar's minimum (section 10.2.8), once a round."""

@@ -33,10 +33,62 @@ def test_the_jitter_spreads_refreshes() -> None:
     assert 0.88 < max(delays) <= 0.9
 
 
-def test_a_tiny_grant_makes_no_storm() -> None:
+@pytest.mark.parametrize(("seconds", "wait"), [(1, 1.0), (2, 1.0), (3, 1.5), (5, 2.5)])
+def test_a_tiny_grant_is_refreshed_in_time_and_makes_no_storm(seconds: int, wait: float) -> None:
     trunk = Trunk()
-    trunk.answer(200, ("Contact", "<sip:600@192.0.2.10:5060>;expires=1"), contact=False)
-    assert trunk.next_in() == MIN_REFRESH_S
+    trunk.answer(200, ("Contact", f"<sip:600@192.0.2.10:5060>;expires={seconds}"), contact=False)
+    assert trunk.next_in() == wait
+    assert trunk.registration.registered
+    trunk.registration.refresh()
+    assert trunk.next_in() == wait, "a lost connection does not put the refresh off"
+
+
+@pytest.mark.parametrize(
+    ("contacts", "expires", "kept"),
+    [
+        (["<sip:600@192.0.2.10:5060>;expires=70"], "90", 70),
+        (["<sip:600@192.0.2.10>;expires=70"], "90", 70),
+        (["<sip:600@192.0.2.10:5060>"], "90", 90),
+        (["<sip:600@192.0.2.10:5060>"], None, 300),
+        (["<sip:600@192.0.2.99>;expires=20", "<sip:600@192.0.2.10:5060>;expires=70"], None, 70),
+        (["<sip:600@192.0.2.99>;expires=20", "<sip:600@192.0.2.10:5060>"], None, 300),
+        (["<sip:600@192.0.2.10:5062>;expires=20", "<sip:600@192.0.2.10:5060>;expires=70"], None, 70),
+        (["<sip:6OO@192.0.2.10:5060>;expires=20", "<sip:600@192.0.2.10:5060>;expires=70"], None, 70),
+        (["<sip:600@192.0.2.99>;expires=80", "<sip:600@198.51.100.7:1024>;expires=70"], "90", 70),
+        (["<sip:600@192.0.2.99>;expires=0", "<sip:600@198.51.100.7:1024>;expires=70"], "90", 70),
+        (["<sip:600@192.0.2.99>", "<sip:alice@198.51.100.7>"], "90", 90),
+        (["*", "<sip:600@", "<sip:600@192.0.2.10:5060>;expires=70"], None, 70),
+        (["<sip:600@192.0.2.10:5060>;expires=9000"], None, 300),
+        (["<sip:600@198.51.100.7>;expires=9000"], "9000", 300),
+        ([], "9000", 300),
+        ([], None, 300),
+    ],
+)
+def test_how_long_the_registrar_keeps_our_own_contact(contacts: list[str], expires: str | None, kept: int) -> None:
+    trunk = Trunk()
+    headers = [("Contact", text) for text in contacts] + ([("Expires", expires)] if expires else [])
+    trunk.answer(200, *headers, contact=False)
+    assert trunk.registration.expires_at == trunk.ground.now + kept
+
+
+def test_the_host_of_our_contact_may_come_back_in_capitals() -> None:
+    trunk = Trunk()
+    trunk.ground.address = "Bridge.Example:5060"
+    trunk.registration.refresh()
+    trunk.last.on_failure("timeout")
+    trunk.wake()
+    listed = ["<sip:600@elsewhere.example>;expires=20", "<sip:600@BRIDGE.example>;expires=70"]
+    trunk.answer(200, *(("Contact", text) for text in listed), contact=False)
+    assert trunk.registration.expires_at == trunk.ground.now + 70
+
+
+def test_a_user_of_any_characters_is_escaped_in_every_header() -> None:
+    trunk = Trunk(user="sip:us%20er%40home@example.org")
+    request = trunk.last.request
+    assert request.headers("Contact") == ["<sip:us%20er%40home@192.0.2.10:5060>"]
+    assert request.from_.uri.user == "us er@home"
+    trunk.answer(200, ("Contact", "<sip:us%20er@192.0.2.10:5060>;expires=20"), ("Expires", "70"))
+    assert trunk.registration.expires_at == trunk.ground.now + 70
 
 
 def test_a_grant_of_nothing_is_a_failure() -> None:

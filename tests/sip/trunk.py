@@ -94,11 +94,11 @@ class Ground:
 class Trunk:
     """A registration and everything it told."""
 
-    def __init__(self, *servers: str, seed: int = 1, **options: object) -> None:
+    def __init__(self, *servers: str, seed: int = 1, user: str = "sip:600@example.org", **options: object) -> None:
         self.ground = Ground()
         binding = Binding(
             tuple(Uri.parse(server) for server in servers or ("sip:pbx.example",)),
-            Uri.parse("sip:600@example.org"),
+            Uri.parse(user),
             CREDENTIALS,
             **options,  # type: ignore[arg-type]
         )
@@ -142,7 +142,7 @@ class Trunk:
 
     @classmethod
     def registered(cls, *servers: str, seed: int = 1, **options: object) -> Trunk:
-        trunk = cls(*servers, seed=seed, **options)
+        trunk = cls(*servers, seed=seed, **options)  # type: ignore[arg-type]
         trunk.answer(200)
         assert trunk.registration.state is RegistrationState.REGISTERED
         return trunk
