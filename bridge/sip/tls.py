@@ -14,6 +14,9 @@ File = str | PathLike[str]
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE", "BAD_RECORD_TYPE")
 _NO_COMMON_GROUND = ("VERSION", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "CIPHER", "NO_PROTOCOLS_AVAILABLE")
 
+_NOT_A_PAIR = ("MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+"""The key is another one's; the second: it is not even of the certificate's kind (RSA, EC, Ed25519)."""
+
 
 class TlsError(ValueError):
     """A file or setting that TLS cannot use; `setting` is the field of TlsSettings at fault."""
@@ -83,7 +86,7 @@ class TlsSettings:
         try:
             context.load_cert_chain(certificate, key, locked)
         except ssl.SSLError as error:
-            if "MISMATCH" in (error.reason or ""):
+            if any(mark in (error.reason or "") for mark in _NOT_A_PAIR):
                 words = f"{key} does not belong to the certificate in {certificate}: give the pair"
                 raise TlsError("key", words) from error
             raise _culprit(certificate, key) from error

@@ -124,11 +124,17 @@ def test_errors_name_the_file_and_what_would_be_right(authority: Authority, ours
         check=True,
         capture_output=True,
     )
+    rsa = tmp_path / "rsa.key"
+    subprocess.run(["openssl", "genrsa", "-out", rsa, "2048"], check=True, capture_output=True)
+    damaged = tmp_path / "damaged.key"
+    damaged.write_text(ours.key.read_text().replace("\nM", "\nA", 1))
     cases = [
         (TlsSettings(tmp_path / "none.pem", ours.key), "certificate", "none.pem: No such file.*: give a PEM file"),
         (TlsSettings(ours.certificate, tmp_path / "none.key"), "key", "none.key: No such file"),
         (TlsSettings(tmp_path, ours.key), "certificate", "Is a directory"),
         (TlsSettings(ours.certificate, other.key), "key", "other.key does not belong to .*ours.pem: give the pair"),
+        (TlsSettings(ours.certificate, rsa), "key", "rsa.key does not belong to .*ours.pem: give the pair"),
+        (TlsSettings(ours.certificate, damaged), "certificate", "ours.pem or .*damaged.key is damaged"),
         (TlsSettings(text, ours.key), "certificate", "text.pem has no certificate in PEM"),
         (TlsSettings(ours.certificate, text), "key", "text.pem has no private key in PEM"),
         (TlsSettings(ours.certificate), "key", "ours.pem has no private key in PEM"),
