@@ -13,7 +13,7 @@ from bridge import __version__
 from bridge.admission import Admission
 from bridge.builtin import BuiltinAgent
 from bridge.call import Call
-from bridge.config import Config
+from bridge.config import HIDDEN, Config
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
@@ -153,6 +153,8 @@ class App:
             for tool in profile.missing_tools:
                 advice = f"say in agents.{name}.transfer.targets whom to"
                 log.warning("tool.not_offered", agent=name, tool=tool, advice=advice)
+        for number, first in self.config.hidden_routes():
+            log.warning("route.never_fits", route=number, advice=HIDDEN.format(first))
         for name in keys_in_clear(self.config):
             log.warning("srtp.keys_in_clear", trunk=name, advice=KEYS_IN_CLEAR)
         if self.admission.peers.open:

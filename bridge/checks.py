@@ -11,7 +11,7 @@ import typer
 
 from bridge.audio.g711 import Law
 from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
-from bridge.config import Config
+from bridge.config import HIDDEN, Config
 from bridge.logs import shown
 from bridge.media.ports import NoPort, PortPool
 from bridge.profile import Profile, needs_builtin, profiles
@@ -38,12 +38,25 @@ async def run_checks(config: Config) -> bool:
 
 async def _findings(config: Config) -> AsyncIterator[Finding]:
     yield Finding("configuration", True, f"{len(config.agents)} agent(s), {len(config.routes)} route(s)")
-    for finding in (*_listeners(config), _rtp_ports(config), _address(config), *trunk_findings(config)):
+    for finding in (
+        *_routes(config),
+        *_listeners(config),
+        _rtp_ports(config),
+        _address(config),
+        *trunk_findings(config),
+    ):
         yield finding
     async for finding in server_findings(config):
         yield finding
     async for finding in _agents(config):
         yield finding
+
+
+def _routes(config: Config) -> list[Finding]:
+    return [
+        Finding(f"route {number}", None, f"can never fit: {HIDDEN.format(first)}")
+        for number, first in config.hidden_routes()
+    ]
 
 
 def _listeners(config: Config) -> list[Finding]:

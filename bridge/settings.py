@@ -19,6 +19,13 @@ _VARIABLE = re.compile(r"\$\{(\w+(?::-[^}\n]*)?)\}")
 _MARKED = re.compile("\ue000(\\w+)(?::-([^\ue001]*))?\ue001")
 """A variable while YAML is read: `${NAME}` itself could not stand unquoted inside `{...}`."""
 _Place = tuple[str | int, ...]
+_SECTIONS = {
+    "model_type": "{0}",
+    "model_attributes_type": "{0}",
+    "dict_type": "{{NAME: {0}}}",
+    "tuple_type": "a list: [{0}]",
+}
+"""How what is no plain value is written, by pydantic's word for the fault."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -179,6 +186,9 @@ def _reason(fault: dict[str, Any], place: _Place) -> str:
     if kind == "value_error":
         shown = "" if isinstance(value, dict | BaseModel) or _is_secret(place) else f"{value!r}: "
         return f"{shown}{context['error']}"
+    if kind in _SECTIONS:
+        shown = "" if _is_secret(place) else f"{value!r}: "
+        return f"{shown}write {_SECTIONS[kind].format(_example(place))}"
     if _is_secret(place):
         return f"{fault['msg'][:1].lower()}{fault['msg'][1:]}"
     return f"{value!r}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
@@ -198,6 +208,10 @@ def _unknown_key(place: _Place) -> str:
 
 def _keys_at(place: _Place) -> set[str]:
     """The keys a section knows, found by walking the models down the place."""
+    return {field.alias or name for model in _sections_at(place) for name, field in model.model_fields.items()}
+
+
+def _sections_at(place: _Place) -> list[type[BaseModel]]:
     models: list[type[BaseModel]] = [Config]
     for part in place:
         fields = [
@@ -206,7 +220,18 @@ def _keys_at(place: _Place) -> set[str]:
         annotations = [field.annotation for field in fields]
         if annotations:
             models = [model for annotation in annotations for model in _models(annotation)]
-    return {field.alias or name for model in models for name, field in model.model_fields.items()}
+    return models
+
+
+def _example(place: _Place) -> str:
+    """How the section at a place begins: with what it must have, else with its first key."""
+    models = _sections_at(place)
+    if not models:
+        return "..."
+    fields = [(field.alias or name, field) for name, field in models[0].model_fields.items()]
+    shown = [(name, field) for name, field in fields if field.is_required()] or fields[:1]
+    values = [field.default if isinstance(field.default, str | int) else "..." for _, field in shown]
+    return f"{{{', '.join(f'{name}: {value}' for (name, _), value in zip(shown, values, strict=True))}}}"
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

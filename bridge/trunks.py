@@ -16,7 +16,7 @@ from bridge.sip.core import Core
 from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.registration import Registration, RegistrationState
 from bridge.sip.ua import UserAgent
-from bridge.sip.uri import Uri
+from bridge.sip.uri import Uri, parse_host_port
 
 log = structlog.get_logger("sipbridge.trunks")
 
@@ -143,10 +143,10 @@ def binding_of(register: Register) -> Binding:
     servers = tuple(Uri.parse(server) for server in register.server)
     first = servers[0]
     # The domain as an address of record has it: without transport, and without the port of a plain server.
-    host = register.domain or (f"[{first.host}]" if ":" in first.host else first.host)
-    user = Uri.parse(f"{first.scheme}:{register.user}@{host}")
-    name, password = register.credentials
-    return Binding(servers, user, (Credentials(name, password),), expires_s=register.expires_s)
+    name, domain = register.address_of_record
+    host, port = parse_host_port(domain, "domain") if domain else (first.host, None)
+    user = Uri.parse(f"{first.scheme}:{Uri.build(name, host, port).text.removeprefix('sip:')}")
+    return Binding(servers, user, (Credentials(*register.credentials),), expires_s=register.expires_s)
 
 
 def _route(server: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bridge import __version__
+from bridge.settings import load
 from tests.phones.processes import Program, free_port, free_port_range
 from tests.service.rig import Service, bench
 
@@ -136,6 +137,20 @@ def test_check_finds_a_taken_port(tmp_path: Path) -> None:
         path = config(tmp_path, "{provider: 'ws://127.0.0.1:9/x'}", other.getsockname()[1])
         shown = sipbridge("check", "--config", str(path)).stdout
     assert any(line.startswith("FAIL  sip udp://") and "already running" in line for line in shown.splitlines())
+
+
+def test_a_route_that_can_never_fit_is_said_by_check_and_at_the_start(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        path = config(tmp_path, "{provider: 'ws://127.0.0.1:9/x'}", other.getsockname()[1])
+        name = next(iter(load(path, {}).agents))
+        path.write_text(f"{path.read_text()}\nroutes: [{{agent: {name}}}, {{to: 600, agent: {name}}}]\n")
+        shown = sipbridge("check", "--config", str(path)).stdout
+        told = sipbridge("serve", "--config", str(path))
+    advice = "route 1 before it takes every call: put this one in front of it, or leave it out"
+    assert f"warn  route 2: can never fit: {advice}" in shown.splitlines()
+    (line,) = [line for line in (told.stdout + told.stderr).splitlines() if "route.never_fits" in line]
+    assert advice in line and '"warning"' in line
 
 
 def test_check_tries_every_listener(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ How files and the environment become these models is in `settings`. Every key ca
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 from pydantic import Field, model_validator
 
 from .agent import DEFAULT_AGENT, OPENAI_URL, Agent, NoiseReduction, SemanticVad, ServerVad, Transcription, Transfer
-from .route import Route
+from .route import HIDDEN, Route
 from .section import Misplaced, Section
 from .service import Http, Limits, Log, Media
 from .sip import Endpoint, Registrar, SessionTimer, Sip, Tls, User
@@ -20,6 +21,7 @@ from .trunk import Register, Trunk
 
 __all__ = [
     "DEFAULT_AGENT",
+    "HIDDEN",
     "OPENAI_URL",
     "Agent",
     "Config",
@@ -59,6 +61,12 @@ class Config(Section):
     http: Http = Http()
     log: Log = Log()
 
+    def hidden_routes(self) -> Iterator[tuple[int, int]]:
+        """Routes that can never fit, counted from 1, each with the one before it that takes every call."""
+        catch_all = next((number for number, route in enumerate(self.routes, 1) if route.takes_every_call), None)
+        if catch_all is not None:
+            yield from ((number, catch_all) for number in range(catch_all + 1, len(self.routes) + 1))
+
     def callers(self) -> Iterator[tuple[str, str, User]]:
         """Trunk ("" for the registrar's), name and user of everybody who may call with a password."""
         for trunk, settings in self.trunks.items():
@@ -78,6 +86,17 @@ class Config(Section):
             if route.trunk is not None and route.trunk not in self.trunks:
                 known = ", ".join(sorted(self.trunks)) or "none"
                 raise Misplaced(("routes", number, "trunk"), f"there is no trunk {route.trunk!r}; there are: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_network_belongs_to_one_trunk(self) -> Config:
+        owners: dict[object, str] = {}
+        for name, trunk in self.trunks.items():
+            for number, peer in enumerate(trunk.peers):
+                owner = owners.setdefault(ip_network(peer, strict=False), name)
+                if owner != name:
+                    words = f"{peer}: trunk {owner} has this network already: it can belong to one trunk only"
+                    raise Misplaced(("trunks", name, "peers", number), words)
         return self
 
     @model_validator(mode="after")

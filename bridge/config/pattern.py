@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from dataclasses import dataclass
 
 MAX_SUBJECT = 128
@@ -32,11 +33,20 @@ class Pattern:
     @classmethod
     def parse(cls, text: str) -> Pattern:
         """Compile it. ValueError says what is wrong with it."""
-        if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
+        if text.startswith("/") and (len(text) < 2 or not text.endswith("/")):
+            rest = text[1:] or "600"
+            raise ValueError(
+                f"an expression has a slash at its end too: write /{rest}/; a text with a slash is [/]{rest}"
+            )
+        if not text.startswith("/"):
             return cls(text, re.compile(fnmatch.translate(text)), False)
         expression = text[1:-1]
         try:
-            compiled = re.compile(expression)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)
+                compiled = re.compile(expression)
+        except FutureWarning:
+            raise ValueError("[[ and [a--b] will change their meaning: put \\ before what is meant as it is") from None
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from None
         if cost(expression) > MAX_COST:

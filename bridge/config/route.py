@@ -15,6 +15,8 @@ def _pattern(text: str) -> str:
     return text
 
 
+HIDDEN = "route {} before it takes every call: put this one in front of it, or leave it out"
+"""What to do about a route that can never fit."""
 PatternText = Annotated[str, AfterValidator(_pattern)]
 
 
@@ -37,3 +39,9 @@ class Route(Section):
     header: dict[str, PatternText] = Field(default={})
     """Header name → pattern for any one of its lines."""
     agent: str
+
+    @property
+    def takes_every_call(self) -> bool:
+        """Whether there is no condition, or only such as fit everything."""
+        texts = (self.to, self.from_, self.to_header, self.diverted_from)
+        return self.trunk is None and not self.header and all(text in (None, "*") for text in texts)

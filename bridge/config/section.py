@@ -10,12 +10,19 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from .pattern import Pattern
+
 Json = dict[str, Any]
 
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)"
 _PARAMETERS = r"(?:;[A-Za-z0-9_.!~*'()%+-]+(?:=[A-Za-z0-9_.!~*'()%+\[\]:-]+)?)*"
-_SERVER = re.compile(rf"(?P<scheme>sips?:)?(?P<rest>{_HOST}(?::\d{{1,5}})?{_PARAMETERS})\Z")
-_TARGET = re.compile(rf"(?:sips?:[^@\s<>\"]+@{_HOST}(?::\d{{1,5}})?{_PARAMETERS}|tel:\+?[0-9*#.()-]+[^\s<>\"]*)\Z")
+_PLACE = rf"(?P<host>{_HOST})(?::(?P<port>\d{{1,9}}))?"
+_SERVER = re.compile(rf"(?P<scheme>sips?:)?(?P<rest>{_PLACE}(?P<parameters>{_PARAMETERS}))\Z")
+_DOMAIN = re.compile(rf"{_PLACE}\Z")
+_TARGET = re.compile(rf"(?P<scheme>sips?:)[^@\s\x00-\x1f\x7f<>\"]+@{_PLACE}(?P<parameters>{_PARAMETERS})\Z")
+_TELEPHONE = re.compile(rf"tel:\+?[0-9*#.()-]+{_PARAMETERS}\Z")
+_TRANSPORT = re.compile(r";transport(?:=([^;]*))?(?=;|\Z)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _USERS = re.compile(r"[^\s@<>\":;]{1,64}\Z")
 
 
@@ -35,6 +42,8 @@ class Section(BaseModel):
 
 def _as_list(value: Any) -> Any:
     """One value, or several with commas between, where a list is meant: the environment has only text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return [value]
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
@@ -72,13 +81,54 @@ def _server(text: str) -> str:
     match = _SERVER.match(text)
     if match is None:
         raise ValueError("write it as pbx.example, sip:pbx.example:5070 or sip:pbx.example;transport=tcp")
+    _check_place(match)
+    _check_transport(match)
     return f"{match['scheme'] or 'sip:'}{match['rest']}"
 
 
+def domain_of(text: str) -> str:
+    """A host as a URI has it; ValueError for anything else. A bare IPv6 address gets its brackets."""
+    match = _DOMAIN.match(f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text)
+    if match is None:
+        raise ValueError("write a host, for example pbx.example")
+    _check_place(match)
+    return match[0]
+
+
 def _target(text: str) -> str:
-    if _TARGET.match(text) or _USERS.match(text):
-        return text
-    raise ValueError("write a URI as sip:200@pbx.example, or a number, or a pattern for numbers as 2??")
+    match = _TARGET.match(text)
+    if match is not None:
+        _check_place(match)
+        _check_transport(match)
+    elif _USERS.match(text):
+        Pattern.parse(text)
+    elif not _TELEPHONE.match(text):
+        raise ValueError("write a URI as sip:200@pbx.example, or a number, or a pattern for numbers as 2??")
+    return text
+
+
+def _check_place(match: re.Match[str]) -> None:
+    if match["port"] is not None and not 1 <= int(match["port"]) <= 65535:
+        raise ValueError(f"there is no port {match['port']}: use 1 to 65535")
+    if match["host"].startswith("["):
+        try:
+            ipaddress.IPv6Address(match["host"][1:-1])
+        except ValueError:
+            raise ValueError(f"{match['host']} is no IPv6 address: write it as [2001:db8::1]") from None
+
+
+def _check_transport(match: re.Match[str]) -> None:
+    for named in _TRANSPORT.findall(match["parameters"]):
+        if named.lower() not in ("udp", "tcp", "tls"):
+            raise ValueError(f"there is no transport {named!r} here: use udp, tcp or tls")
+        if named.lower() == "udp" and match["scheme"] == "sips:":
+            raise ValueError("sips: never goes over udp: leave the transport out, or write sip:")
+
+
+def _line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("control characters cannot be used here: write one line of text")
+    return text
 
 
 def web_socket_url(text: str) -> str:
@@ -99,5 +149,9 @@ Address = Annotated[str, AfterValidator(_address)]
 File = Annotated[Path, AfterValidator(_file)]
 Server = Annotated[str, AfterValidator(_server)]
 """A SIP server: always a whole URI after reading, `pbx.local` becomes `sip:pbx.local`."""
+Domain = Annotated[str, AfterValidator(domain_of)]
+"""A host as a URI has it, an IPv6 address in brackets; a port may follow."""
+Line = Annotated[str, AfterValidator(_line)]
+"""Text without control characters."""
 TransferTarget = Annotated[str, AfterValidator(_target)]
 WebSocketUrl = Annotated[str, AfterValidator(web_socket_url)]

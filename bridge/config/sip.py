@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_va
 from .section import Address, AsList, AsWord, File, Misplaced, Section
 
 _LISTEN = re.compile(r"(?P<scheme>udp|tcp|tls)://(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\[\]]+)(?::(?P<port>\d{1,5}))?/?$")
+_REALM = re.compile(r"[ !#-\[\]-~]{1,128}\Z")
 MIN_SESSION_S = 90
 """The shortest session interval there may be (RFC 4028 section 4)."""
 
@@ -24,6 +25,15 @@ class Endpoint:
     host: str
     port: int
 
+    @property
+    def place(self) -> tuple[bool, str, int]:
+        """What only one socket can have: TCP and TLS share their ports."""
+        try:
+            host = str(ipaddress.ip_address(self.host))
+        except ValueError:
+            host = self.host.lower()
+        return self.transport == "udp", host, self.port
+
 
 def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
@@ -35,6 +45,12 @@ def _endpoint(text: str) -> str:
     match = _LISTEN.match(text)
     if match is None or int(match["port"] or 0) > 65535:
         raise ValueError("write it as udp://HOST:PORT, for example udp://0.0.0.0:5060")
+    return text
+
+
+def _realm(text: str) -> str:
+    if not _REALM.match(text):
+        raise ValueError('use 1 to 128 letters, digits and signs of ASCII, but no " and no \\')
     return text
 
 
@@ -100,6 +116,18 @@ class Sip(Section):
     nameservers: Annotated[tuple[Address, ...], AsList] = ()
     """Default: the system's."""
 
+    @model_validator(mode="after")
+    def _each_place_is_listened_on_once(self) -> Sip:
+        taken: dict[tuple[bool, str, int], str] = {}
+        for number, endpoint in enumerate(self.endpoints()):
+            place = endpoint.place
+            if place in taken:
+                words = f"{self.listen[number]}: {taken[place]} has this address and port: keep one"
+                raise Misplaced(("sip", "listen", number), words)
+            if endpoint.port:
+                taken[place] = self.listen[number]
+        return self
+
     @field_validator("advertise")
     @classmethod
     def _reachable(cls, value: str) -> str:
@@ -141,7 +169,7 @@ class User(Section):
 class Registrar(Section):
     """Phones that insist on registering: named users with passwords. Off unless there are users."""
 
-    realm: str = Field(default="sipbridge", pattern=r"^[ !#-\[\]-~]{1,128}$")
+    realm: Annotated[str, AfterValidator(_realm)] = "sipbridge"
     users: dict[str, User] = Field(default={})
     expires_s: int = Field(default=3600, ge=60, le=86400)
     """The longest time a registration lasts, in seconds."""

@@ -25,8 +25,8 @@ from bridge.config.pattern import MAX_COST, MAX_SUBJECT, Pattern, cost
         ("/vip/", ["a vip queue"], ["VIP"]),
         ("/(?i)^vip$/", ["VIP", "vip"], ["vips"]),
         ("/^(600|601|7[0-9]?)$/", ["600", "601", "7", "75"], ["602"]),
-        ("/", ["/"], ["x"]),
-        ("/a", ["/a"], ["a"]),
+        ("[/]a", ["/a"], ["a"]),
+        ("a/", ["a/"], ["a"]),
         (r"/^[]{+]+$/", ["]{+"], ["a"]),
     ],
 )
@@ -57,11 +57,14 @@ def test_an_expression_does_not_look_at_long_subjects() -> None:
         ("/(?=a)/", "(?=...) cannot be used here"),
         ("/(?P<x>a)/", "cannot be used here"),
         ("/a++/", "a repeat of a repeat"),
+        ("/600", "an expression has a slash at its end too: write /600/; a text with a slash is [/]600"),
+        ("/", "write /600/"),
+        ("/[[a]/", "will change their meaning: put \\ before"),
         ("/(/", "not a regular expression"),
         ("/[/", "not a regular expression"),
     ],
 )
-def test_an_expression_that_could_be_slow_is_refused(text: str, words: str) -> None:
+def test_an_expression_that_could_be_slow_or_has_no_end_is_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError) as caught:
         Pattern.parse(text)
     assert words in str(caught.value)
