@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import typer
@@ -66,7 +67,13 @@ def _trunk(config: Config, question: Question) -> str | None:
             known = ", ".join(sorted(config.trunks)) or "none"
             raise RouteError(f"--trunk {question.trunk}: there is no such trunk; there are: {known}")
         return question.trunk
-    return Peers(config).trunk_of(question.source) if question.source else ""
+    if question.source is None:
+        return ""
+    try:
+        ip_address(question.source.partition("%")[0])
+    except ValueError:
+        raise RouteError(f"--source {question.source}: write an IP address, for example 192.0.2.53") from None
+    return Peers(config).trunk_of(question.source)
 
 
 def _described(identity: Identity, trunk: str | None) -> str:
@@ -144,7 +151,17 @@ def _read(path: Path) -> Request:
     try:
         message = parse(b"\r\n".join([*lines, b"", b""]))
     except SipError as error:
+        if not _is_text(head):
+            words = "is no SIP message in text: export the INVITE as text, for example from the capture"
+            raise RouteError(f"--invite {path}: {words}") from None
         raise RouteError(f"--invite {path}: not a SIP request: {error.phrase}") from None
     if not isinstance(message, Request):
         raise RouteError(f"--invite {path}: a SIP answer; give the request")
     return message
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False

@@ -85,6 +85,9 @@ def test_a_header_that_is_given_replaces_ours(capsys: pytest.CaptureFixture[str]
     ("question", "words"),
     [
         (Question(to="1", trunk="nix"), "--trunk nix: there is no such trunk; there are: pbx"),
+        (Question(to="1", source="notanip"), "--source notanip: write an IP address, for example 192.0.2.53"),
+        (Question(to="1", source="10.0.0.0/8"), "--source 10.0.0.0/8: write an IP address"),
+        (Question(to="1", source=""), "--source : write an IP address"),
         (Question(to="sip:a b"), "--to sip:a b: Malformed URI: write a number"),
         (Question(to="1@[::"), "--to 1@[::"),
         (Question(to="1", from_="a@@b c"), "--from a@@b c"),
@@ -107,7 +110,8 @@ def test_what_cannot_be_asked_is_said_in_one_line(question: Question, words: str
         (b"SIP/2.0 200 OK\r\n\r\n", "not a SIP request"),
         (b"x" * (MAX_INVITE + 1), "longer than"),
         (b"", "not a SIP request"),
-        (bytes(range(256)), "not a SIP request"),
+        (bytes(range(256)), "is no SIP message in text: export the INVITE as text"),
+        (b"INVITE\0", "is no SIP message in text"),
     ],
 )
 def test_a_file_that_is_no_invite(tmp_path: Path, data: bytes, words: str) -> None:
