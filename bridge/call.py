@@ -21,6 +21,7 @@ from bridge.hearing import Hearing
 from bridge.legs.leg import Leg, Party
 from bridge.legs.outgoing import Dial, OutgoingLeg, cannot_dial
 from bridge.legs.rtp import nothing
+from bridge.own_context import OwnContext
 from bridge.profile import Profile
 from bridge.realtime import events as ev
 from bridge.realtime.complaints import Complaints
@@ -89,6 +90,7 @@ class Call:
         self.session = profile.session(law, self._on_event, self.origin.variables())
         self.hearing = Hearing(self, law)
         self._complaints = Complaints(self.counts.session_errors)
+        self._own = OwnContext()
         self._tools = CallTools(self)
         self.succession = Succession(self)
         leg.on_connected = self._on_connected
@@ -96,13 +98,14 @@ class Call:
 
     def _attend(self, leg: Party) -> None:
         leg.on_law = self.hearing.translate
-        leg.on_digit = self._on_digit
-        leg.on_drained = self._tools.heard
-        leg.on_ended = self._on_leg_ended
-        leg.on_referred = self.succession.referred
+        leg.on_digit = self._own.of(self._on_digit)
+        leg.on_drained = self._own.of(self._tools.heard)
+        leg.on_ended = self._own.of(self._on_leg_ended)
+        leg.on_referred = self._own.of(self.succession.referred)
 
     async def run(self) -> CallRecord:
         """The whole call. Returns its record; both sides are closed by then."""
+        self._own.renew()  # the Call-ID is bound by now
         reader: asyncio.Task[None] | None = None
         try:
             self._ring()

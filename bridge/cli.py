@@ -151,7 +151,9 @@ def _say_ready(url: str) -> None:
 
 async def _until_stopped(work: Coroutine[Any, Any, None], attached: bool) -> None:
     stop = asyncio.Event()
-    _on_signals(stop, stop)
+    # A signal to all processes of a service is meant for the parent: its calls may finish, so this end stays.
+    told = asyncio.Event() if attached else stop
+    _on_signals(told, told)
     if attached:
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,8 @@ from bridge.realtime import events as ev
 from bridge.realtime.session import SessionFailed
 from bridge.records import CallRecord, EndReason
 from tests.transfer.wooden import Party
+
+own = ContextVar("own", default="nobody's")
 
 
 class Leg:
@@ -245,3 +248,15 @@ async def test_what_a_session_says_after_the_caller_was_joined_is_not_heard() ->
     other.on_ended("bye", "")
     assert (await bench.record()).reason is EndReason.TRANSFERRED
     assert other.closed == leg.closed == [EndReason.TRANSFERRED]
+
+
+async def test_what_a_socket_brings_is_logged_as_the_call_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(Call, "_on_digit", lambda self, digit: seen.append(own.get()))
+    token = own.set("of this call")
+    bench = await Bench().ready()
+    own.reset(token)
+    bench.leg.on_digit("1")
+    assert (seen, own.get()) == (["of this call"], "nobody's")
+    bench.leg.on_ended("bye", "")
+    await bench.record()

@@ -18,7 +18,18 @@ MAY_KNOW = {
     "agent": {"audio"},
     "legs": {"audio", "config", "media", "records", "sip"},
     "transfer": {"audio", "config", "legs", "records", "sip"},
-    "call": {"call_tools", "config", "digits", "hearing", "legs", "profile", "realtime", "records", "transfer"},
+    "call": {
+        "call_tools",
+        "config",
+        "digits",
+        "hearing",
+        "legs",
+        "own_context",
+        "profile",
+        "realtime",
+        "records",
+        "transfer",
+    },
     "web": {"config", "metrics", "records"},
 }
 

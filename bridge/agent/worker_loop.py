@@ -16,7 +16,8 @@ Answer = Callable[[dict[str, Any], bytes], tuple[dict[str, Any], bytes]]
 
 def serve(answer: Answer) -> None:
     """Answer requests from standard input on standard output. Ends at once with the parent, also in mid-work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which lets its calls finish first
+        signal.signal(number, signal.SIG_IGN)
     # Frames alone use the real standard output: what a library prints goes to standard error.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 
 from tests.phones.rawphone import RawPhone
 from tests.phones.wire import frames, silence
-from tests.service.rig import bench, ended
+from tests.service.rig import Service, bench, ended
 
 SILENT = "vad: false"
 
@@ -34,6 +35,28 @@ async def test_a_running_call_may_finish_and_no_new_one_begins(tmp_path: Path) -
         assert await service.ended(10) == 0
         await ended(server.sessions[0])
     assert service.events("service.stopped")
+
+
+async def test_a_signal_to_every_process_lets_calls_to_the_built_in_agent_finish(tmp_path: Path) -> None:
+    """As systemd and a terminal send it."""
+    agent = {"provider": "builtin", "greeting": "Greet the caller."}
+    with await Service.started(tmp_path, agent, limits={"drain_s": 30}) as service:
+        async with RawPhone() as phone:
+            await phone.invite("127.0.0.1", service.sip_port)
+            for pid in (service.process.pid, *children(service.process.pid)):
+                os.kill(pid, signal.SIGTERM)
+            while not service.events("service.draining"):
+                await asyncio.sleep(0.02)
+            await phone.wire.play(frames(silence(1.0)))
+            assert not phone.ended.is_set() and not service.events("builtin.died")
+            await phone.bye()
+            assert await service.ended(10) == 0
+
+
+def children(pid: int) -> list[int]:
+    """All processes below one."""
+    below = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return below + [deeper for child in below for deeper in children(child)]
 
 
 async def late_options(port: int) -> int:
