@@ -20,7 +20,9 @@ from bridge.sip.gate import Admitted, Silence, Verdict
 from bridge.sip.message import Request
 
 REQUESTS_PER_S, REQUEST_BURST = 10.0, 40.0
-"""What one source may send besides calls of a peer: OPTIONS, REGISTER, tries to authenticate."""
+"""What one stranger's address may send: REGISTER, tries to authenticate."""
+PEER_REQUESTS_PER_S, PEER_REQUEST_BURST = 200.0, 2000.0
+"""What one address of a peer may send besides calls: OPTIONS, the BYEs of calls that we have lost by a restart."""
 _SCANNERS = re.compile(
     r"\s*(?:gulp|smap|sipv|iwar|sivus|nmap)\b"
     r"|.*(?:friendly-(?:scanner|request)|sip-?vicious|sipcli|sip-?scan|vax(?:sip|ip)useragent|pplsip|sundayddr"
@@ -66,6 +68,7 @@ class Admission:
         self._calls_of_source = limits.per_source.calls or limits.calls
         self._source_rates = SourceBuckets(limits.per_source.calls_per_second or limits.calls_per_second)
         self._requests = SourceBuckets(REQUESTS_PER_S, REQUEST_BURST)
+        self._peers_requests = SourceBuckets(PEER_REQUESTS_PER_S, PEER_REQUEST_BURST)
 
     # The book
 
@@ -120,7 +123,8 @@ class Admission:
         challenges = self._challenges(request)
         if trunk is None and not challenges:
             return Refusal.STRANGER
-        if not self._requests.take(source_of(host), now):
+        requests = self._requests if trunk is None else self._peers_requests
+        if not requests.take(source_of(host), now):
             return Refusal.TOO_MANY_REQUESTS
         if challenges:
             return self._with_password(request, host, now)

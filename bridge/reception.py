@@ -154,7 +154,7 @@ class Reception:
         origin = call.origin
         if self._phones.is_one(target):
             return self._ring_phone(target, ring_limit_s, self._own_name(origin, target), headers)
-        way = self.trunks.way(origin.trunk)
+        way = self.trunks.way(origin.trunk, target)
         trunk = self._config.trunks.get(origin.trunk)
         srtp = trunk.srtp if trunk else "off"
         leg = OutgoingLeg(self.user_agent, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)

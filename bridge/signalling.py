@@ -81,15 +81,23 @@ def _wanted(config: Config) -> Iterator[str]:
     """The transports that the trunks' URIs and the transfer targets name."""
     for trunk in config.trunks.values():
         texts = [server for register in trunk.register_ for server in register.server]
-        yield from map(_transport, [*texts, *([trunk.proxy] if trunk.proxy else [])])
+        for text in (*texts, *([trunk.proxy] if trunk.proxy else [])):
+            yield from _transports(text)
     for agent in config.agents.values():
-        yield from (_transport(text) for text in agent.transfer.targets.values() if text.startswith(("sip:", "sips:")))
+        for text in agent.transfer.targets.values():
+            if text.startswith(("sip:", "sips:")):
+                yield from _transports(text)
 
 
-def _transport(text: str) -> str:
+def _transports(text: str) -> tuple[str, ...]:
+    """What a URI may need: the transport it names; of a domain without a port DNS may say any (RFC 3263)."""
     uri = Uri.parse(text)
     named = (uri.parameter("transport") or "").lower()
-    return "tls" if uri.scheme == "sips" else named if named in ("tcp", "tls") else "udp"
+    if uri.scheme == "sips":
+        return ("tls",)
+    if named or uri.port is not None or family_of(uri.host) is not None:
+        return (named or "udp",)
+    return ("udp", "tcp", "tls")
 
 
 def _policy(config: Config) -> Policy:

@@ -20,6 +20,8 @@ from bridge.sip.uri import Uri, parse_host_port
 
 log = structlog.get_logger("sipbridge.trunks")
 
+LOOK_S = 1.0
+LAPSED = "the registrar has forgotten us and its refresh waits: calls come again when it answers"
 UNREGISTER_S = 3.0
 """How long the registrars together may take to let us go."""
 _WARNED = (RegistrationState.BACKING_OFF, RegistrationState.REFUSED)
@@ -48,6 +50,7 @@ class Trunks:
         self.registrations: dict[str, Registration] = {}
         """By name: `trunk/user`, with `@server` behind it where a user registers at several."""
         self._trunks = config.trunks
+        self._core = user_agent.core
         self._of: dict[str, list[Registration]] = {name: [] for name in config.trunks}
         for name, trunk in config.trunks.items():
             for register in trunk.register_:
@@ -65,14 +68,34 @@ class Trunks:
         def changed(state: RegistrationState, detail: str) -> None:
             tell = log.warning if state in _WARNED else log.info
             tell(f"registration.{state.value}", registration=label, detail=detail)
-            self._on_servers(name, [item.peer[0] for item in self._of[name] if item.registered and item.peer])
+            self._tell_servers(name)
 
         registration.on_change = changed
         self.registrations[label] = registration
         self._of[name].append(registration)
 
+    def _look(self, name: str, label: str, lapsed: bool = False) -> None:
+        """Tell when a registration lapses while its refresh still waits, and when it is back."""
+        if self._closed:
+            return
+        lapses = _has_lapsed(self.registrations[label])
+        if lapses and not lapsed:
+            log.warning("registration.lapsed", registration=label, detail=LAPSED)
+        elif lapsed and not lapses:
+            log.info("registration.back", registration=label)
+        if lapses != lapsed:
+            self._tell_servers(name)
+        self._core.after(LOOK_S, lambda: self._look(name, label, lapses))
+
+    def _tell_servers(self, name: str) -> None:
+        self._on_servers(name, [item.peer[0] for item in self._of[name] if item.registered and item.peer])
+
     def start(self) -> None:
         """Register everywhere; returns at once."""
+        for name, items in self._of.items():
+            for label, item in self.registrations.items():
+                if item in items:
+                    self._look(name, label)
         for registration in self.registrations.values():
             registration.start()
 
@@ -111,12 +134,19 @@ class Trunks:
 
     def states(self) -> list[tuple[str, str, str]]:
         """Name, state and detail of each registration."""
-        return [(name, item.state.value, item.detail) for name, item in self.registrations.items()]
+        found = []
+        for name, item in self.registrations.items():
+            lapsed = _has_lapsed(item)
+            found.append((name, "lapsed", LAPSED) if lapsed else (name, item.state.value, item.detail))
+        return found
 
     # Calls out
 
-    def way(self, name: str) -> Way:
-        """How a call of ours leaves by this trunk; an empty way for none."""
+    def way(self, name: str, target: Uri | None = None) -> Way:
+        """How a call of ours leaves by this trunk; an empty way for none.
+
+        A password proves itself only to the trunk's own servers: a `target` elsewhere that asks for one could guess it.
+        """
         trunk = self._trunks.get(name)
         if trunk is None:
             return Way()
@@ -126,7 +156,9 @@ class Trunks:
         if trunk.proxy is not None:
             routes = (_route(trunk.proxy),)
         caller = str(registered.binding.user) if registered is not None else None
-        return Way(tuple(routes), Authenticator(account.binding.credentials) if account is not None else None, caller)
+        trusted = account is not None and (target is None or bool(routes) or _is_at(account.binding, target))
+        proof = Authenticator(account.binding.credentials) if account is not None and trusted else None
+        return Way(tuple(routes), proof, caller)
 
     def server(self, name: str) -> Uri | None:
         """Whom a bare number on this trunk belongs to: its proxy, else its registrar; None when it has neither."""
@@ -136,6 +168,15 @@ class Trunks:
         if trunk.proxy is not None:
             return Uri.parse(trunk.proxy)
         return Uri.parse(trunk.register_[0].server[0]) if trunk.register_ else None
+
+
+def _has_lapsed(item: Registration) -> bool:
+    """Whether the registrar has forgotten us although nothing was refused."""
+    return item.state is RegistrationState.REGISTERED and not item.registered
+
+
+def _is_at(binding: Binding, target: Uri) -> bool:
+    return target.host in {binding.user.host, *(server.host for server in binding.server)}
 
 
 def binding_of(register: Register) -> Binding:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.admission import REQUEST_BURST, Admission, is_scanner
+from bridge.admission import PEER_REQUEST_BURST, REQUEST_BURST, Admission, is_scanner
 from bridge.config import Config
 from bridge.records import Refusal
 from bridge.sip.digest import Authenticator, Credentials
@@ -199,8 +199,8 @@ def test_without_a_registrar_a_peers_register_goes_on_to_its_405() -> None:
 
 def test_options_of_a_peer_are_answered_but_not_without_end() -> None:
     desk = Desk()
-    words = [desk.word(method="OPTIONS") for _ in range(int(REQUEST_BURST) + 1)]
-    assert words == [""] * int(REQUEST_BURST) + ["too_many_requests"]
+    words = [desk.word(method="OPTIONS") for _ in range(int(PEER_REQUEST_BURST) + 1)]
+    assert words == [""] * int(PEER_REQUEST_BURST) + ["too_many_requests"]
     desk.now += 1
     assert desk.word(method="OPTIONS") == ""
 

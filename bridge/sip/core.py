@@ -101,6 +101,8 @@ class Core:
         supported = list(dict.fromkeys(transport.name for transport in self.transports))
 
         def resolved(targets: list[Target]) -> None:
+            if prefer is not None:  # who has served us before comes first, unless it has failed since
+                targets = sorted(targets, key=lambda target: (target.host, target.port) != prefer.peer)
             ordered = self.targets.order(targets, self.clock())
             paths = [path for target in ordered if (path := self._path_to(target, prefer)) is not None]
             found(paths)

@@ -35,6 +35,8 @@ __all__ = ["MOVES", "Binding", "Registration", "RegistrationState"]
 REFRESH_AFTER = (0.75, 0.9)
 """Which part of what the registrar granted may pass before we ask again."""
 
+FAIL_OVER_S = 40.0
+"""What a refresh leaves before the binding ends: a server that says nothing costs 32 s (64 * T1)."""
 MIN_REFRESH_S = 5.0
 """What a refresh waits for at least, unless so little was granted that we would be forgotten meanwhile."""
 LEAST_REFRESH_S = 1.0
@@ -90,6 +92,7 @@ class Ground(Protocol):
         on_response: Callable[[Response], None],
         on_failure: Callable[[str], None],
         authenticator: Authenticator | None = None,
+        prefer: Path | None = None,
     ) -> object: ...
 
 
@@ -127,6 +130,8 @@ class Registration:
         self._contact: str | None = None
         """Our Contact as the registrar knows it; None when it knows none."""
         self._sent_contact, self._sent_to = "", ("", 0)
+        self._path: Path | None = None  # of the last REGISTER
+        self._bound: Path | None = None  # to the server that keeps the binding
         self._too_brief = self._removing = False
         self._pending: object | None = None
         self._registered_at = 0.0
@@ -212,12 +217,13 @@ class Registration:
             on_response=on_response,
             on_failure=on_failure,
             authenticator=self._authenticator,
+            prefer=self._bound,
         )
 
     def _request(self, path: Path, expires: int) -> Request:
         binding, hop = self.binding, self._servers.current
         self._cseq += 1
-        self._sent_to = path.peer
+        self._path, self._sent_to = path, path.peer
         contacts = [self._core.contact(path, contact_user(binding))]
         self._sent_contact = contacts[0]
         if self._contact is not None and self._contact != contacts[0]:
@@ -257,7 +263,7 @@ class Registration:
             self._failed("the registrar answered 200 but keeps no binding")
             return
         moved = self.peer != self._sent_to
-        self._contact, self.peer = self._sent_contact, self._sent_to
+        self._contact, self.peer, self._bound = self._sent_contact, self._sent_to, self._path
         self._registered_at = self._core.clock()
         self.expires_at = self._registered_at + seconds
         self.failures = 0
@@ -270,7 +276,9 @@ class Registration:
             self._move(RegistrationState.REGISTERED, f"{self._names()} for {seconds} s")
 
     def _refresh_in(self, granted_s: int) -> float:
-        usual = granted_s * self._rng.uniform(*REFRESH_AFTER)
+        # Early enough for a second server when the first has died meanwhile.
+        last = max(granted_s - FAIL_OVER_S, granted_s / 2)
+        usual = min(granted_s * self._rng.uniform(*REFRESH_AFTER), last * self._rng.uniform(0.9, 1.0))
         return usual if usual >= MIN_REFRESH_S else max(LEAST_REFRESH_S, granted_s / 2)
 
     def _longer(self, response: Response) -> bool:

@@ -30,7 +30,9 @@ def test_the_refresh_comes_in_time_in_the_same_order_of_requests() -> None:
 def test_the_jitter_spreads_refreshes() -> None:
     delays = [Trunk.registered(seed=seed).next_in() / 300 for seed in range(50)]
     assert 0.75 <= min(delays) < 0.77
-    assert 0.88 < max(delays) <= 0.9
+    assert 0.84 < max(delays) <= 260 / 300  # time is left for a second server
+    short = [Trunk.registered(seed=seed, expires_s=60).next_in() for seed in range(50)]
+    assert 27 <= min(short) < 28 and 29 < max(short) <= 30
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(1, 1.0), (2, 1.0), (3, 1.5), (5, 2.5)])
@@ -393,3 +395,18 @@ def test_a_stray_password_is_never_told() -> None:
     for _ in range(2):
         trunk.answer(401, ("WWW-Authenticate", 'Digest realm="r", nonce="n"'), contact=False)
     assert "secret" not in "".join(trunk.details)
+
+
+def test_a_refresh_goes_first_to_the_server_that_keeps_the_binding() -> None:
+    trunk = Trunk()
+    trunk.answer(200)
+    trunk.wake()
+    assert trunk.ground.preferred == [None, trunk.registration.peer]
+
+
+@pytest.mark.parametrize(("granted", "latest"), [(60, 30.0), (100, 60.0), (300, 260.0)])
+def test_a_refresh_leaves_time_for_a_second_server(granted: int, latest: float) -> None:
+    for seed in range(20):
+        trunk = Trunk(seed=seed, expires_s=granted)
+        trunk.answer(200, ("Expires", str(granted)), contact=False)
+        assert trunk.next_in() <= latest

@@ -63,6 +63,8 @@ class Ground:
         self.wire = Wire()
         self.address = "192.0.2.10:5060"
         self.deliveries: list[Delivery] = []
+        self.preferred: list[tuple[str, int] | None] = []
+        """For each, the server that was to be asked first."""
 
     def clock(self) -> float:
         return self.now
@@ -84,7 +86,9 @@ class Ground:
         on_response: Callable[[Response], None],
         on_failure: Callable[[str], None],
         authenticator: Authenticator | None = None,
+        prefer: Path | None = None,
     ) -> object:
+        self.preferred.append(prefer.peer if prefer is not None else None)
         assert authenticator is not None
         delivery = Delivery(self.wire, hop, make, on_response, on_failure, authenticator)
         self.deliveries.append(delivery)
