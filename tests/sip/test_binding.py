@@ -33,18 +33,18 @@ def test_what_a_register_says() -> None:
         ([("Contact", "<sip:600@192.0.2.99>;expires=50, <sip:600@192.0.2.10>;expires=90")], 90),
         ([("Contact", "<sip:600@203.0.113.5:40000>;expires=80")], 80),
         ([("Contact", "<sip:x@203.0.113.5>;expires=70")], 70),
-        ([("Contact", "<sip:x@203.0.113.5>;expires=70, <sip:600@203.0.113.5>;expires=80")], 80),
-        ([("Contact", "<sip:x@192.0.2.1>;expires=70"), ("Contact", "<sip:y@192.0.2.1>;expires=80")], 300),
+        ([("Contact", "<sip:x@203.0.113.5>;expires=70, <sip:600@203.0.113.5>;expires=80")], 70),
+        ([("Contact", "<sip:x@192.0.2.1>;expires=70"), ("Contact", "<sip:y@192.0.2.1>;expires=80")], 70),
         ([("Contact", "<sip:600@192.0.2.10>;expires=soon"), ("Expires", "120")], 120),
         ([("Contact", '"broken'), ("Expires", "120")], 120),
-        ([("Expires", "4294967295")], 86400),
+        ([("Expires", "4294967295")], 300),
     ],
 )
 def test_what_the_registrar_granted(headers: list[Header], granted: int) -> None:
     trunk = Trunk()
     trunk.answer(200, *headers, contact=False)
     assert trunk.registration.expires_at == trunk.ground.now + granted
-    assert 0.75 * granted <= trunk.next_in() <= 0.9 * granted
+    assert 0.45 * granted <= trunk.next_in() <= 0.9 * granted
 
 
 def test_an_absurd_retry_after_is_bounded() -> None:

