@@ -217,6 +217,8 @@ class Authority:
 
         "challenged" (401), "stale_nonce" (401), "wrong_credentials" (401), "too_many_auth_failures"
         (403: ten in a minute for one user from one host, or a hundred for all), "digest_uri" (400), "malformed" (400).
+        A nonce that we did not give to this host, or long ago, is stale whatever the proof: uncounted, so that forged
+        datagrams lock nobody out, and before the proof is looked at, so that it tells nothing of the password.
         The very same request may be checked again, as a retransmission or by another part.
         """
         now = self._clock()
@@ -229,21 +231,26 @@ class Authority:
             again = (("Retry-After", str(ceil(wait_s))),)
             return SipError(403, reason="too_many_auth_failures", headers=again)
         if answer is None:
-            return self._challenge(request, "challenged")
+            return self._challenge(request, source_host, "challenged")
+        return self._weigh(answer, request, source_host, now)
+
+    def _weigh(self, answer: Authorization, request: Request, host: str, now: float) -> str | SipError:
+        if not self.nonces.is_good(answer.nonce, now, host):
+            return self._challenge(request, host, "stale_nonce")
         if not _same_resource(answer.uri, request.uri):
             return SipError(400, "Digest URI Does Not Match", reason="digest_uri")
         if not self._proves(answer, request):
-            self.failures.add(source_host, answer.username, now)
-            return self._challenge(request, "wrong_credentials")
+            self.failures.add(host, answer.username, now)
+            return self._challenge(request, host, "wrong_credentials")
         # Without qop there is no count: the nonce is good for one request.
         count = 1 if answer.count is None else int(answer.count, 16)
-        if not self.nonces.take(answer.nonce, count, _fingerprint(request, answer, source_host), now):
-            return self._challenge(request, "stale_nonce")
+        if not self.nonces.take(answer.nonce, count, _fingerprint(request, answer, host), now, host):
+            return self._challenge(request, host, "stale_nonce")
         return answer.username
 
-    def _challenge(self, request: Request, reason: str) -> SipError:
+    def _challenge(self, request: Request, host: str, reason: str) -> SipError:
         """A refusal that asks for credentials; MD5 comes last, where simple phones look."""
-        nonce = self.nonces.issue(self._clock())
+        nonce = self.nonces.issue(self._clock(), host)
         stale = reason == "stale_nonce"
         names = self._algorithms
         if "MD5" in names and _ONLY_MD5.match(request.header("User-Agent") or ""):

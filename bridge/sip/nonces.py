@@ -34,7 +34,10 @@ class _Use:
 
 
 class Nonces:
-    """Nonces that carry their time and our seal, so that those only given out cost no memory."""
+    """Nonces that carry their time and our seal, so that those only given out cost no memory.
+
+    The seal is for one host: nobody can fetch a nonce for the host whose name he puts on a datagram.
+    """
 
     def __init__(self, *, secret: bytes | None = None, life_s: float = NONCE_LIFE_S, limit: int = MAX_NONCES) -> None:
         self._secret = secret or secrets.token_bytes(32)
@@ -47,36 +50,42 @@ class Nonces:
     def __len__(self) -> int:
         return len(self._used)
 
-    def issue(self, now: float) -> str:
-        """A new nonce."""
+    def issue(self, now: float, host: str) -> str:
+        """A new nonce, good for requests of this host alone."""
         text = f"{int(now * 1000):0{_ISSUED}x}{secrets.token_hex(_RANDOM // 2)}"
-        return text + self._seal(text)
+        return text + self._seal(text, host)
 
-    def take(self, nonce: str, count: int, request: bytes, now: float) -> bool:
-        """Use a nonce for the `count`-th time; False when it is not ours, too old, or that was done before.
+    def is_good(self, nonce: str, now: float, host: str) -> bool:
+        """Whether we gave this nonce to this host, and it is neither too old nor forgotten."""
+        return self._issued(nonce, now, host) is not None
+
+    def take(self, nonce: str, count: int, request: bytes, now: float, host: str) -> bool:
+        """Use a nonce for the `count`-th time; False when it is not good, or that was done before.
 
         `request` is a fingerprint: the same request may come again for a while, as a retransmission.
         """
-        issued = self._issued(nonce)
-        if issued is None or now - issued > self._life:
+        issued = self._issued(nonce, now, host)
+        if issued is None:
             return False
         use = self._used.get(nonce)
-        if use is None and issued <= self._forgotten:
-            return False
         if use is not None and count <= use.count:
             return count == use.count and request == use.request and now - use.at <= REPEAT_S
         self._used[nonce] = _Use(issued, count, request, now)
         self._forget(now)
         return True
 
-    def _issued(self, nonce: str) -> float | None:
+    def _issued(self, nonce: str, now: float, host: str) -> float | None:
+        """When a good nonce was issued; None for any other."""
         text, seal = nonce[: _ISSUED + _RANDOM], nonce[_ISSUED + _RANDOM :]
-        if not nonce.isascii() or not hmac.compare_digest(seal, self._seal(text)):
+        if not nonce.isascii() or not hmac.compare_digest(seal, self._seal(text, host)):
             return None
-        return int(text[:_ISSUED], 16) / 1000
+        issued = int(text[:_ISSUED], 16) / 1000
+        if now - issued > self._life or (nonce not in self._used and issued <= self._forgotten):
+            return None
+        return issued
 
-    def _seal(self, text: str) -> str:
-        return hmac.digest(self._secret, text.encode(), "sha256").hex()[:32]
+    def _seal(self, text: str, host: str) -> str:
+        return hmac.digest(self._secret, f"{text}\n{host}".encode(), "sha256").hex()[:32]
 
     def _forget(self, now: float) -> None:
         used = self._used

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,9 @@ from bridge.sip.message import Request, Response, parse
 from .signed import ALICE, URI, asked, refusal
 from .stack import request
 
+HOST, ELSEWHERE = "192.0.2.1", "192.0.2.66"
+GUESS = Credentials("alice", "guess")
+
 
 class Gate:
     """An authority with a clock of its own."""
@@ -23,26 +28,26 @@ class Gate:
         users = {"alice": "secret", 'o"dd\\ ü': "p:ä"}
         self.authority = Authority("bridge", users, lambda: self.now, **options)  # type: ignore[arg-type]
 
-    def challenges(self) -> list[str]:
-        return [value for _, value in self.refused(asked()).headers]
+    def challenges(self, host: str = HOST) -> list[str]:
+        return [value for _, value in self.refused(asked(), host).headers]
 
-    def check(self, message: Request, host: str = "192.0.2.1") -> str:
+    def check(self, message: Request, host: str = HOST) -> str:
         """The user, or the reason of the refusal in brackets."""
         found = self.authority.check(message, host)
         return found if isinstance(found, str) else f"({found.reason})"
 
-    def refused(self, message: Request) -> SipError:
-        found = self.authority.check(message, "192.0.2.1")
+    def refused(self, message: Request, host: str = HOST) -> SipError:
+        found = self.authority.check(message, host)
         assert isinstance(found, SipError)
         return found
 
-    def client(self, credentials: Credentials = ALICE) -> Authenticator:
+    def client(self, credentials: Credentials = ALICE, host: str = HOST) -> Authenticator:
         authenticator = Authenticator([credentials])
-        assert authenticator.challenged(refusal(*self.challenges()))
+        assert authenticator.challenged(refusal(*self.challenges(host)))
         return authenticator
 
     def wrong(self) -> Request:
-        return asked(self.client(Credentials("alice", "guess")).authorize("REGISTER", URI))
+        return asked(self.client(GUESS).authorize("REGISTER", URI))
 
 
 def test_a_stranger_is_challenged_with_sha_first_and_one_nonce() -> None:
@@ -126,23 +131,56 @@ def test_the_body_counts_with_auth_int() -> None:
     assert gate.check(asked(headers, method="INVITE", body="v=1")) == "(wrong_credentials)"
 
 
-def test_an_old_nonce_is_stale_only_for_who_knows_the_password() -> None:
+def test_who_knows_the_password_comes_in_with_the_nonce_that_replaces_an_old_one() -> None:
     gate = Gate()
-    alice, guesser = gate.client(), gate.client(Credentials("alice", "guess"))
+    alice = gate.client()
     gate.now += 300.1
     error = gate.refused(asked(alice.authorize("REGISTER", URI)))
     assert (error.status, error.reason) == (401, "stale_nonce")
     assert alice.challenged(refusal(*(value for _, value in error.headers)))
     assert gate.check(asked(alice.authorize("REGISTER", URI))) == "alice"
-    assert gate.check(asked(guesser.authorize("REGISTER", URI))) == "(wrong_credentials)"
 
 
-def test_a_nonce_of_somebody_else_is_stale() -> None:
-    mine, other = Gate(), Gate()
-    assert mine.check(asked(other.client().authorize("REGISTER", URI))) == "(stale_nonce)"
-    made_up = Authenticator([ALICE])
-    made_up.challenged(refusal('Digest realm="bridge", nonce="ä", qop="auth"'))
-    assert mine.check(asked(made_up.authorize("REGISTER", URI))) == "(stale_nonce)"
+def old(gate: Gate, credentials: Credentials) -> Authenticator:
+    client = gate.client(credentials)
+    gate.now += 300.1
+    return client
+
+
+def fetched_elsewhere(gate: Gate, credentials: Credentials) -> Authenticator:
+    return gate.client(credentials, ELSEWHERE)
+
+
+def of_another_service(_: Gate, credentials: Credentials) -> Authenticator:
+    return Gate().client(credentials)
+
+
+def made_up(_: Gate, credentials: Credentials) -> Authenticator:
+    client = Authenticator([credentials])
+    client.challenged(refusal('Digest realm="bridge", nonce="ä", qop="auth"'))
+    return client
+
+
+@pytest.mark.parametrize("bring", [old, fetched_elsewhere, of_another_service, made_up])
+def test_a_nonce_that_is_not_good_tells_nothing_of_the_password(
+    bring: Callable[[Gate, Credentials], Authenticator],
+) -> None:
+    gate = Gate()
+    told = []
+    for credentials in (ALICE, GUESS, Credentials("nobody", "guess")):
+        error = gate.refused(asked(bring(gate, credentials).authorize("REGISTER", URI)))
+        told.append((error.status, error.phrase, error.reason, [name for name, _ in error.headers]))
+        assert all(Challenge.parse(value)[0].stale for _, value in error.headers)
+    assert told == [(401, "Unauthorized", "stale_nonce", ["WWW-Authenticate"] * 2)] * 3
+
+
+@pytest.mark.parametrize("bring", [old, fetched_elsewhere, of_another_service, made_up])
+def test_a_nonce_that_is_not_good_locks_nobody_out(bring: Callable[[Gate, Credentials], Authenticator]) -> None:
+    gate = Gate()
+    forged = asked(bring(gate, GUESS).authorize("REGISTER", URI))
+    assert {gate.check(forged) for _ in range(200)} == {"(stale_nonce)"}
+    assert len(gate.authority.failures) == 0
+    assert gate.check(asked(gate.client().authorize("REGISTER", URI))) == "alice"
 
 
 def test_a_replay_is_refused_and_a_retransmission_is_not() -> None:
@@ -152,7 +190,7 @@ def test_a_replay_is_refused_and_a_retransmission_is_not() -> None:
     assert [gate.check(first), gate.check(second)] == ["alice", "alice"]
     assert gate.check(first) == "(stale_nonce)"
     assert gate.check(second) == "alice"
-    assert gate.check(second, "192.0.2.66") == "(stale_nonce)"
+    assert gate.check(second, ELSEWHERE) == "(stale_nonce)"
     gate.now += 32.1
     assert gate.check(second) == "(stale_nonce)"
 
@@ -213,7 +251,7 @@ def test_ten_failures_in_a_minute_lock_a_user_of_a_host_out() -> None:
     error = gate.refused(asked(good.authorize("REGISTER", URI)))
     assert (error.status, error.reason) == (403, "too_many_auth_failures")
     assert dict(error.headers)["Retry-After"] == "60"
-    assert gate.check(asked(good.authorize("REGISTER", URI)), "192.0.2.2") == "alice"
+    assert gate.check(asked(gate.client(host=ELSEWHERE).authorize("REGISTER", URI)), ELSEWHERE) == "alice"
     gate.now += 60.0
     assert gate.check(asked(good.authorize("REGISTER", URI))) == "alice"
 

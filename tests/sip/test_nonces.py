@@ -6,18 +6,20 @@ import pytest
 
 from bridge.sip.nonces import Failures, Nonces
 
+HOST = "192.0.2.1"
+
 
 def test_a_nonce_is_taken_in_rising_order() -> None:
     nonces = Nonces()
-    nonce = nonces.issue(1000.0)
-    taken = [nonces.take(nonce, count, bytes([count]), 1001.0) for count in (1, 2, 7, 5, 8)]
+    nonce = nonces.issue(1000.0, HOST)
+    taken = [nonces.take(nonce, count, bytes([count]), 1001.0, HOST) for count in (1, 2, 7, 5, 8)]
     assert taken == [True, True, True, False, True]
 
 
 @pytest.mark.parametrize(("age", "fits"), [(0.0, True), (299.0, True), (301.0, False)])
 def test_a_nonce_has_its_time(age: float, fits: bool) -> None:
     nonces = Nonces()
-    assert nonces.take(nonces.issue(1000.0), 1, b"", 1000.0 + age) is fits
+    assert nonces.take(nonces.issue(1000.0, HOST), 1, b"", 1000.0 + age, HOST) is fits
 
 
 @pytest.mark.parametrize(
@@ -25,36 +27,46 @@ def test_a_nonce_has_its_time(age: float, fits: bool) -> None:
 )
 def test_a_spoiled_nonce_is_not_ours(spoil: object) -> None:
     nonces = Nonces()
-    nonce = nonces.issue(1000.0)
-    assert not nonces.take(spoil(nonce), 1, b"", 1000.0)  # type: ignore[operator]
-    assert nonces.take(nonce, 1, b"", 1000.0)
+    nonce = nonces.issue(1000.0, HOST)
+    assert not nonces.take(spoil(nonce), 1, b"", 1000.0, HOST)  # type: ignore[operator]
+    assert nonces.take(nonce, 1, b"", 1000.0, HOST)
 
 
 def test_a_shared_secret_makes_shared_nonces() -> None:
     one, other, stranger = Nonces(secret=b"a"), Nonces(secret=b"a"), Nonces(secret=b"b")
-    assert other.take(one.issue(1.0), 1, b"", 1.0)
-    assert not stranger.take(one.issue(1.0), 1, b"", 1.0)
+    assert other.take(one.issue(1.0, HOST), 1, b"", 1.0, HOST)
+    assert not stranger.take(one.issue(1.0, HOST), 1, b"", 1.0, HOST)
+
+
+def test_a_nonce_is_for_the_host_that_fetched_it() -> None:
+    nonces = Nonces()
+    nonce = nonces.issue(1000.0, HOST)
+    assert nonces.is_good(nonce, 1000.0, HOST)
+    assert not nonces.is_good(nonce, 1000.0, "192.0.2.2")
+    assert not nonces.take(nonce, 1, b"", 1000.0, "192.0.2.2")
+    assert nonces.take(nonce, 1, b"", 1000.0, HOST)
 
 
 def test_given_out_costs_nothing_and_used_ones_are_forgotten_in_time() -> None:
     nonces = Nonces()
-    given = [nonces.issue(1000.0) for _ in range(100)]
+    given = [nonces.issue(1000.0, HOST) for _ in range(100)]
     assert len(set(given)) == 100
     assert len(nonces) == 0
-    assert all(nonces.take(nonce, 1, b"", 1000.0) for nonce in given)
+    assert all(nonces.take(nonce, 1, b"", 1000.0, HOST) for nonce in given)
     assert len(nonces) == 100
-    assert nonces.take(nonces.issue(1301.0), 1, b"", 1301.0)
+    assert nonces.take(nonces.issue(1301.0, HOST), 1, b"", 1301.0, HOST)
     assert len(nonces) == 1
 
 
 def test_a_forgotten_nonce_cannot_be_replayed() -> None:
     nonces = Nonces(limit=2)
-    first = nonces.issue(1000.0)
-    given = [first, *(nonces.issue(1001.0 + number) for number in range(3))]
-    assert [nonces.take(nonce, 1, b"a", 1005.0) for nonce in given] == [True] * 4
+    first = nonces.issue(1000.0, HOST)
+    given = [first, *(nonces.issue(1001.0 + number, HOST) for number in range(3))]
+    assert [nonces.take(nonce, 1, b"a", 1005.0, HOST) for nonce in given] == [True] * 4
     assert len(nonces) == 2
-    assert not nonces.take(first, 2, b"b", 1005.0)
-    assert nonces.take(given[-1], 2, b"b", 1005.0)
+    assert not nonces.take(first, 2, b"b", 1005.0, HOST)
+    assert not nonces.is_good(first, 1005.0, HOST)
+    assert nonces.take(given[-1], 2, b"b", 1005.0, HOST)
 
 
 def test_failures_are_counted_by_source_and_window() -> None:

@@ -28,7 +28,7 @@ class Phones:
         self.registrar = Registrar("bridge", {"alice": "secret", "bob": "hunter"}, lambda: self.now)
         self.wire = Wire()
         self.cseq = 0
-        self.authenticators: dict[str, Authenticator] = {}
+        self.authenticators: dict[tuple[str, str], Authenticator] = {}
 
     def ask(self, request: Request, source: tuple[str, int] = SOURCE) -> Response | SipError:
         return self.registrar.receive(request, Path(self.wire, PEER), source)
@@ -59,21 +59,24 @@ class Phones:
         assert isinstance(message, Request)
         return message
 
-    def signed(self, *contacts: str, user: str = "alice", **options: object) -> Request:
-        """A REGISTER with the answer to the registrar's challenge."""
-        if user not in self.authenticators:
-            challenged = self.ask(self.request(user=user))
+    def signed(
+        self, *contacts: str, user: str = "alice", source: tuple[str, int] = SOURCE, **options: object
+    ) -> Request:
+        """A REGISTER with the answer to the challenge that the registrar gives this source."""
+        key = user, source[0]
+        if key not in self.authenticators:
+            challenged = self.ask(self.request(user=user), source)
             assert isinstance(challenged, SipError)
             password = {"alice": "secret", "bob": "hunter"}[user]
-            self.authenticators[user] = Authenticator([Credentials(user, password)])
+            self.authenticators[key] = Authenticator([Credentials(user, password)])
             refusal = self.request().response(challenged.status, headers=challenged.headers)
-            assert self.authenticators[user].challenged(refusal)
-        answers = self.authenticators[user].authorize("REGISTER", "sip:bridge.example")
+            assert self.authenticators[key].challenged(refusal)
+        answers = self.authenticators[key].authorize("REGISTER", "sip:bridge.example")
         return self.request(*contacts, user=user, answers=answers, **options)  # type: ignore[arg-type]
 
     def register(self, *contacts: str, source: tuple[str, int] = SOURCE, **options: object) -> list[str]:
         """The contacts that the 200 lists."""
-        answer = self.ask(self.signed(*contacts, **options), source)  # type: ignore[arg-type]
+        answer = self.ask(self.signed(*contacts, source=source, **options), source)  # type: ignore[arg-type]
         assert isinstance(answer, Response), answer
         assert answer.status == 200
         return answer.headers("Contact")
