@@ -32,6 +32,11 @@ _SCANNERS = re.compile(
 """How tools that look for open telephone systems name themselves in User-Agent; short names only at its start."""
 _SCANNERS_FROM = re.compile(r"sipvicious|sundayddr|sip:nm@nm(?![\w.-])", re.IGNORECASE)
 """The same in From, where people's names stand too."""
+_OF_SIP = {
+    refusal.word: refusal
+    for refusal in (Refusal.WRONG_CREDENTIALS, Refusal.DIGEST_URI, Refusal.WRONG_USER, Refusal.TOO_MANY_CONTACTS)
+}
+"""What digest and registrar refuse, by the reason they give."""
 OnRefused = Callable[[Refusal, Request, tuple[str, int]], None]
 
 
@@ -105,10 +110,16 @@ class Admission:
         if isinstance(verdict, Refusal):
             self.on_refused(verdict, request, source)
             return _answer(verdict)
-        if isinstance(verdict, SipError) and verdict.reason == Refusal.WRONG_CREDENTIALS.word:
-            self.on_refused(Refusal.WRONG_CREDENTIALS, request, source)
-            verdict.headers += tuple(Refusal.WRONG_CREDENTIALS.headers)
-        return verdict
+        return self.refused(request, source, verdict) if isinstance(verdict, SipError) else verdict
+
+    def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
+        """See `sip.gate.Gate`: a refusal with a word of ours is told, and gets its Warning; a challenge has none."""
+        refusal = _OF_SIP.get(error.reason)
+        if refusal is None:
+            return error
+        self.on_refused(refusal, request, source)
+        headers = (*error.headers, *refusal.headers)
+        return SipError(error.status, error.phrase, reason=error.reason, headers=headers)
 
     def answers(self, host: str) -> bool:
         """Malformed messages of peers are answered, so that they can be mended; strangers learn nothing."""

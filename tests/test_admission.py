@@ -45,7 +45,9 @@ class Desk:
         self.admission.entered(verdict.trunk, host)
         return ""
 
-    def with_password(self, user: str, password: str, host: str = STRANGER, method: str = "INVITE") -> Verdict:
+    def with_password(
+        self, user: str, password: str, host: str = STRANGER, method: str = "INVITE", uri: str = ""
+    ) -> Verdict:
         """Answer the challenge."""
         challenge = self.judge(host, method)
         assert isinstance(challenge, SipError)
@@ -53,7 +55,7 @@ class Desk:
         assert isinstance(answer, Response)
         phone = Authenticator([Credentials(user, password)])
         assert phone.challenged(answer)
-        lines = phone.authorize(method, str(message().uri), b"")
+        lines = phone.authorize(method, uri or str(message().uri), b"")
         return self.judge(host, method, extra="".join(f"{name}: {value}\r\n" for name, value in lines))
 
 
@@ -156,6 +158,39 @@ def test_the_wrong_password_is_one_refusal_and_a_new_challenge() -> None:
     assert isinstance(verdict, SipError) and verdict.status == 401
     assert ("Warning", '399 sipbridge "wrong_credentials"') in verdict.headers
     assert desk.told == [Refusal.WRONG_CREDENTIALS]
+
+
+@pytest.mark.parametrize(
+    ("status", "phrase", "refusal"),
+    [
+        (403, "Not Your Address Of Record", Refusal.WRONG_USER),
+        (403, "Too Many Contacts", Refusal.TOO_MANY_CONTACTS),
+    ],
+)
+def test_what_the_registrar_refuses_has_its_word(status: int, phrase: str, refusal: Refusal) -> None:
+    desk = Desk()
+    error = SipError(status, phrase, reason=refusal.word, headers=(("X", "y"),))
+    answer = desk.admission.refused(message("REGISTER"), (PEER, 5060), error)
+    assert (answer.status, answer.phrase, answer.reason) == (status, phrase, refusal.word)
+    assert answer.headers == (("X", "y"), ("Warning", f'399 sipbridge "{refusal.word}"'))
+    assert (desk.told, refusal.status) == ([refusal], status)
+
+
+@pytest.mark.parametrize("reason", ["challenged", "stale_nonce", "interval_too_brief", "malformed"])
+def test_what_is_asked_for_is_no_refusal(reason: str) -> None:
+    desk = Desk()
+    error = SipError(401, reason=reason)
+    assert desk.admission.refused(message("REGISTER"), (PEER, 5060), error) is error
+    assert desk.told == []
+
+
+def test_a_digest_for_another_target_has_its_word() -> None:
+    desk = Desk(trunks=USERS)
+    verdict = desk.with_password("700", "geheim", uri="sip:elsewhere@192.0.2.99")
+    assert isinstance(verdict, SipError)
+    assert (verdict.status, verdict.phrase) == (400, "Digest URI Does Not Match")
+    assert verdict.headers == (("Warning", '399 sipbridge "digest_uri"'),)
+    assert desk.told == [Refusal.DIGEST_URI]
 
 
 def test_guessing_passwords_locks_the_source_out() -> None:

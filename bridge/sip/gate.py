@@ -36,6 +36,9 @@ class Gate(Protocol):
     def judge(self, request: Request, source: tuple[str, int], transport: str) -> Verdict:
         """What to do with a request of `source` (host and port) that came over `transport` ("UDP", "TCP", "TLS")."""
 
+    def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
+        """Hear that the registrar refused what the gate had let in; the refusal as it shall be answered."""
+
     def answers(self, host: str) -> bool:
         """Whether a malformed message of this host deserves an answer."""
 
@@ -46,6 +49,10 @@ class OpenGate:
     def judge(self, request: Request, source: tuple[str, int], transport: str) -> Verdict:
         """Go on."""
         return Admitted("")
+
+    def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
+        """As it is."""
+        return error
 
     def answers(self, host: str) -> bool:
         """Yes."""

@@ -190,7 +190,7 @@ class UserAgentServer:
         self._inspect(request)
         answer = self._registrar.receive(request, path, source)
         if isinstance(answer, SipError):
-            raise answer
+            raise self._gate.refused(request, source, answer)
         self._core.reply(answer, path)
 
     def _invite(self, request: Request, path: Path, source: tuple[str, int], admitted: Admitted) -> None:

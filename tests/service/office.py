@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from bridge.sip.digest import Authority
+from bridge.sip.errors import SipError
 from bridge.sip.gate import Admitted, Verdict
 from bridge.sip.invitation import Invitation
 from bridge.sip.message import Request
@@ -97,6 +98,9 @@ class Office:
         elif request.method == "INVITE":
             self.invites.append(request)
         return Admitted("")
+
+    def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
+        return error
 
     def answers(self, host: str) -> bool:
         """Yes."""

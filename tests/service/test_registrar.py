@@ -94,6 +94,24 @@ async def test_guessing_is_refused_and_then_locked_out(tmp_path: Path) -> None:
         assert "guess" not in service.said(100_000)
 
 
+async def test_who_registers_for_somebody_else_is_told_and_so_are_log_and_metric(tmp_path: Path) -> None:
+    more = {"registrar": REGISTRAR} | STRANGERS
+    async with bench(tmp_path, SILENT, **more) as (service, _), RawPhone(user="alice") as phone:
+        (challenge, kept) = await register(phone, *at(service), PASSWORD)
+        uri = f"sip:127.0.0.1:{service.sip_port}"
+        proof = authorization(challenge, "alice", PASSWORD, "REGISTER", uri, count=2)
+        number = phone.cseq = phone.cseq + 1
+        to = f"<sip:baresip@127.0.0.1:{service.sip_port}>"
+        request = phone.request("REGISTER", uri, to=to, cseq=number, branch="z9hG4bKother", headers=[proof])
+        phone.send_raw(request)
+        answer = await phone.final("REGISTER", number, request, 5.0)
+        assert (kept.status, answer.status) == (200, 403)
+        assert answer.header("Warning") == '399 sipbridge "wrong_user"'
+        assert (await service.metrics())['sipbridge_refusals_total{reason="wrong_user"}'] == 1
+        (line,) = service.events("request.refused")
+        assert (line["reason"], line["status"], line["method"]) == ("wrong_user", 403, "REGISTER")
+
+
 def at(service: Any) -> tuple[str, int]:
     return "127.0.0.1", service.sip_port
 

@@ -8,6 +8,7 @@ from bridge.sip.errors import SipError
 from bridge.sip.gate import Admitted, Silence, Verdict
 from bridge.sip.layer import Path
 from bridge.sip.message import Request, parse
+from bridge.sip.registrar import Registrar
 from bridge.sip.via import reply_to
 
 from .stack import ANSWER, PEER, Stack, invite, request
@@ -25,10 +26,15 @@ class Porter:
         self.is_open = answers
         self.judged: list[tuple[str, tuple[str, int], str]] = []
         self.asked: list[str] = []
+        self.refusals: list[tuple[str, tuple[str, int], str]] = []
 
     def judge(self, request: Request, source: tuple[str, int], transport: str) -> Verdict:
         self.judged.append((request.method, source, transport))
         return self.verdict
+
+    def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
+        self.refusals.append((request.method, source, error.reason))
+        return LOCKED
 
     def answers(self, host: str) -> bool:
         self.asked.append(host)
@@ -154,6 +160,14 @@ def test_who_is_let_in_is_still_refused_what_we_do_not_do() -> None:
         stack.receive(request(method))
         assert stack.statuses() == [status]
     assert not kept(stack)
+
+
+def test_the_gate_hears_of_what_the_registrar_refuses_and_has_the_last_word() -> None:
+    porter = Porter(Admitted("pbx"))
+    stack = Stack(gate=porter, registrar=Registrar("bridge", {}, lambda: 0.0))
+    stack.receive(request("REGISTER"), STRANGER)
+    assert stack.answer().header("Warning") == '399 x "not_allowed"'
+    assert porter.refusals == [("REGISTER", STRANGER, "challenged")]
 
 
 def test_a_full_house_refuses_without_keeping_anything() -> None:

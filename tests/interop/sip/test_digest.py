@@ -75,6 +75,9 @@ class Doorkeeper:
         user = self._authority.check(request, source[0])
         return user if isinstance(user, SipError) else Admitted("", user)
 
+    def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
+        return error
+
     def answers(self, host: str) -> bool:
         return True
 
