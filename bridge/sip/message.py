@@ -16,7 +16,7 @@ from .via import Via, stamp
 
 VERSION = "SIP/2.0"
 MAX_LINES = 200
-"""Header lines in one message; more are a flood, not a call."""
+"""Header lines in one message; more are a flood, not a call. The first of them are enough to answer 513."""
 
 _SINGLE = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Max-Forwards", "Content-Type")
 _HEAD_END = re.compile(rb"\r\n\r\n|\n\n")
@@ -210,21 +210,28 @@ def parse(data: bytes) -> Request | Response:
     return _parse_request(start, lines, body)
 
 
+def _too_many() -> SipError:
+    return SipError(513, "Too many headers", reason="too_many_headers")
+
+
 def _unfolded_lines(head: str) -> list[str]:
-    lines: list[str] = []
+    """The start line and the header lines, one more than there may be at most: the others are worth nothing."""
+    lines: list[list[str]] = []
     for line in _LINE_END.split(head):
         if line[:1] in (" ", "\t") and len(lines) > 1:
-            lines[-1] += "\r\n" + line
+            lines[-1].append(line)
+        elif len(lines) <= MAX_LINES + 1:
+            lines.append([line])
         else:
-            lines.append(line)
-    if len(lines) > MAX_LINES:
-        raise SipError(400, "Too many headers", reason="too_many_headers")
-    return lines
+            break
+    return ["\r\n".join(pieces) for pieces in lines]
 
 
 def _parse_response(status: re.Match[str], lines: list[str], body: bytes | None) -> Response:
     if status[1].upper() != VERSION:
         raise SipError(505, reason="version")
+    if len(lines) > MAX_LINES:
+        raise _too_many()
     headers = _headers(lines)
     response = Response(headers, _cut(headers, body), int(status[2]), printable(status[3] or ""))
     response.check()
@@ -237,6 +244,8 @@ def _parse_request(start: str, lines: list[str], body: bytes | None) -> Request:
     if not is_token(method) or not _VERSION.match(version):
         raise _no_request_line(start, lines)
     try:
+        if len(lines) > MAX_LINES:
+            raise _too_many()
         if version.upper() != VERSION:
             raise SipError(505, reason="version")
         headers = _headers(lines)
@@ -270,8 +279,9 @@ def _headers(lines: list[str]) -> Headers:
 
 
 def _readable(lines: list[str]) -> Headers:
+    """What an answer can be made of."""
     readable = []
-    for line in lines:
+    for line in lines[:MAX_LINES]:
         with suppress(SipError):
             readable.append(HeaderLine.parse(line))
     return Headers(readable)

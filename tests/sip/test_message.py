@@ -21,6 +21,10 @@ LINES = {
 }
 
 
+FLOOD = {f"X{number}": "X: y" for number in range(MAX_LINES)}
+"""As many header lines as there may be, and beside the others too many."""
+
+
 def text(start: str = "INVITE sip:b@h SIP/2.0", body: bytes = b"", **lines: str | None) -> bytes:
     """A small INVITE with lines replaced (`Call_ID=...`), removed (None) or added."""
     kept: dict[str, str | None] = {**LINES, **{name.replace("_", "-"): line for name, line in lines.items()}}
@@ -117,7 +121,7 @@ def test_malformed_requests_are_refused_with_what_is_wrong(phrase: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "not_sip"),
         (b"INVITE sip:b@h\r\n\r\n", "not_sip"),
         (b"IN\xffVITE sip:b@h SIP/2.0\r\n\r\n", "not_sip"),
-        (text(**{f"X{number}": "X: y" for number in range(MAX_LINES)}), "too_many_headers"),
+        (b"SIP/2.0 200 OK\r\n" + text(**FLOOD).partition(b"\r\n")[2], "too_many_headers"),
         (b"SIP/3.0 200 OK\r\n\r\n", "version"),
         (b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h\r\n\r\n", "missing_from"),
         (b"SIP/2.0 99 No\r\n\r\n", "not_sip"),
@@ -128,6 +132,26 @@ def test_what_cannot_be_answered_has_a_word_for_the_counter(data: bytes, reason:
         parse(data)
     assert caught.value.reason == reason
     assert caught.value.request is None
+
+
+@pytest.mark.parametrize("more", [0, 1, 5000])
+def test_a_flood_of_headers_is_answered_from_the_first_of_them(more: int) -> None:
+    flood = dict(list(FLOOD.items())[len(LINES) :])
+    assert isinstance(parse(text(**flood)), Request)
+    with pytest.raises(SipError) as caught:
+        parse(text(**flood, **{f"Y{number}": "Y: z\r\n z" for number in range(more + 1)}))
+    error = caught.value
+    assert (error.status, error.phrase, error.reason) == (513, "Too many headers", "too_many_headers")
+    assert error.request is not None and len(list(error.request.lines)) == MAX_LINES
+    assert bytes(error.request.response(513)).count(b"\r\n") == 8
+
+
+def test_who_needs_more_lines_to_be_answered_is_not() -> None:
+    with pytest.raises(SipError) as caught:
+        parse(text(Via=None, **FLOOD, Via_2=LINES["Via"]))
+    assert caught.value.request is not None
+    with pytest.raises(SipError, match="Missing Via"):
+        caught.value.request.stamped(("192.0.2.1", 5060))
 
 
 def test_answers_echo_bytes_as_they_came() -> None:

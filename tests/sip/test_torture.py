@@ -281,6 +281,7 @@ REFUSED = {
     "a description of nonsense": (400, message(body="nonsense")),
     "a description of another codec": (488, message(body=SDP.replace("RTP/AVP 0 8 101", "RTP/AVP 18"))),
     "a Record-Route of nonsense": (400, message(x="Record-Route: <nonsense>")),
+    "more headers than a message has": (513, message(x="\r\n".join(["X: y"] * 300))),
 }
 
 # What cannot be answered, or must not: the word under which it is counted.
@@ -306,7 +307,10 @@ DROPPED = {
         "malformed",
         "SIP/2.0 503 overlarge\r\n" + message(cseq="CSeq: 9292394834772304023312 OPTIONS").partition("\r\n")[2],
     ),
-    "more headers than a message has": ("too_many_headers", message(x="\r\n".join(["X: y"] * 300))),
+    "an answer with more headers than it has": (
+        "too_many_headers",
+        "SIP/2.0 200 OK\r\n" + message(x="\r\n".join(["X: y"] * 300)).partition("\r\n")[2],
+    ),
 }
 
 

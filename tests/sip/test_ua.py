@@ -272,6 +272,7 @@ async def test_answers_come_back_to_the_source_that_asked_for_it() -> None:
         (("Call-ID: c1\r\n", ""), 400, "Missing Call-ID"),
         (("Content-Length: 0", "Content-Length: 9"), 400, "Body shorter than Content-Length"),
         (("SIP/2.0\r\n", "SIP/3.0\r\n"), 505, "Version Not Supported"),
+        (("Content-Length", "X: y\r\n" * 300 + "Content-Length"), 513, "Too many headers"),
     ],
 )
 async def test_malformed_requests_are_answered(change: tuple[str, str], status: int, phrase: str) -> None:

@@ -233,6 +233,12 @@ async def test_a_malformed_message_does_not_spoil_the_stream() -> None:
         assert [await peer.status(), await peer.status()] == [400, 200]
 
 
+async def test_too_many_headers_are_refused_and_the_stream_goes_on() -> None:
+    async with agent(transport="tcp") as service, line(service) as peer:
+        await peer.say(options(1).replace(WHOLE, b"X: y\r\n" * 300 + WHOLE) + options(2))
+        assert [await peer.status(), await peer.status()] == [513, 200]
+
+
 async def test_a_ping_is_answered() -> None:
     async with agent(transport="tcp") as service, line(service) as peer:
         await peer.say(b"\r\n\r\n" + options(1))
