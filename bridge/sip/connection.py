@@ -13,6 +13,8 @@ from .framing import MAX_BODY, MAX_HEAD, PING, PONG, Framer, FramingError, KeepA
 
 BATCH = 64
 """Messages taken from one connection before the loop gets its turn again."""
+JUDGINGS = 8
+"""How often a stranger's connection is judged until something must have come of it."""
 
 Address = tuple[str, int]
 
@@ -22,13 +24,13 @@ class StreamLimits:
     """What the connections of one listener may cost. Times in seconds, sizes in bytes."""
 
     connections: int = 2000
-    """Accepted ones at a time, and as many opened ones: strangers cannot keep us from calling out."""
+    """Accepted ones at a time (strangers: places.py), and as many opened ones, so that we can always call out."""
     per_host: int = 200
     """Accepted ones of one IPv4 address or one IPv6 /64."""
     opening_s: float = 10.0
     """Until a connection must stand, its TLS handshake included."""
     half_open_s: float = 32.0
-    """Until an accepted connection must have brought a message, and for each message to be whole."""
+    """Until an accepted connection must have brought a message, and a stranger's more; for each to be whole."""
     idle_s: float = 600.0
     """Without a byte either way, unless something lives on the connection."""
     ping_s: float | None = 30.0
@@ -51,7 +53,7 @@ class StreamStats:
     refused: int = 0
     """Accepted and closed at once, because there were too many."""
     closed: dict[str, int] = field(default_factory=dict)
-    """By reason: peer, idle, silent, partial, slow, framing, unreachable, handshake, timeout, shutdown."""
+    """By reason: peer, idle, silent, stranger, partial, slow, framing, unreachable, handshake, timeout, shutdown."""
     handshake_failures: dict[str, int] = field(default_factory=dict)
     """By the words of tls.handshake_failure."""
     keepalives: int = 0
@@ -107,6 +109,8 @@ class Connection(asyncio.Protocol):
         self.peer = peer
         self.accepted = name is None
         self.name = name or ""
+        self.stranger = False
+        """Whether it is of a host that nobody knows, and nothing has come of it so far."""
         self.phase = Phase.OPENING
         self.reason = ""
         """Why it ended; empty until then."""
@@ -125,7 +129,7 @@ class Connection(asyncio.Protocol):
         self._frames: Iterator[bytes | KeepAlive] = iter(())
         self._queue: list[bytes] = []
         self._paused = False
-        self._since = self._active = self._pinged = self._spared = clock()
+        self._since = self._active = self._pinged = self._spared = self._judged = clock()
         self._partial_since: float | None = None
         self._proven = False
 
@@ -192,6 +196,19 @@ class Connection(asyncio.Protocol):
             return "silent"
         begun = self._partial_since
         return "partial" if begun is not None and now - begun >= limits.half_open_s else None
+
+    def tolerate(self) -> None:
+        """Nothing came of a stranger's connection yet: it is judged again later, not in each sweep."""
+        self._judged = self._clock()
+
+    def wants_judging(self, now: float) -> bool:
+        """Whether it is time to see if something came of a stranger's connection."""
+        pause = self._owner.limits.half_open_s / JUDGINGS
+        return self.stranger and (now - self._judged >= pause or self.outstayed(now))
+
+    def outstayed(self, now: float) -> bool:
+        """Whether the time is over in which something must come of a stranger's connection."""
+        return now - self._since >= self._owner.limits.half_open_s
 
     def idle(self, now: float) -> float:
         """Seconds without a byte either way or a sign that it is in use."""

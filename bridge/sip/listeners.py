@@ -42,6 +42,7 @@ class Listeners:
         broken: Callable[[Transport, bytes, SipError, Address], None],
         lost: Callable[[Transport, Address], None],
         in_use: Callable[[Address], bool],
+        known: Callable[[str], bool],
     ) -> None:
         self.transports: list[Transport] = []
         self.streams: list[StreamTransport] = []
@@ -53,6 +54,7 @@ class Listeners:
         self._broken = broken
         self._lost = lost
         self._in_use = in_use
+        self._known = known
 
     async def start(self) -> None:
         """Bind every address; OSError when one cannot be had, ValueError when a TLS file is of no use."""
@@ -79,6 +81,7 @@ class Listeners:
             broken=self._broken,
             lost=self._lost,
             in_use=self._in_use,
+            known=self._known,
             clock=self._clock,
             tls=self._tls,
             listening=address.listening,

@@ -6,10 +6,8 @@ import asyncio
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from ipaddress import ip_address
 
 import structlog
 
@@ -19,6 +17,7 @@ from .flows import Flows
 from .framing import FramingError
 from .layer import Transport
 from .listener import Listener
+from .places import Places
 from .tls import TlsSettings, handshake_failure
 
 log = structlog.get_logger("sipbridge.sip")
@@ -38,8 +37,9 @@ class StreamTransport:
     `receive` gets each whole message and its source; `broken` the head of one after which the stream is
     useless (what is sent to the source in that call still goes out, then the connection is closed);
     `lost` an address to which something was sent or queued over a connection that is gone or never came
-    about. `in_use` says whether a dialog or a binding lives on the connection to an address. `lost` is
-    never called inside `send`.
+    about. `in_use` says whether a dialog or a binding lives on the connection to an address, `known` whether
+    a host (an IP literal) is a peer; the connections of others are few and short. `lost` is never called
+    inside `send`.
     """
 
     reliable = True
@@ -54,6 +54,7 @@ class StreamTransport:
         broken: Broken,
         lost: Lost,
         in_use: Callable[[Address], bool] = lambda peer: False,
+        known: Callable[[str], bool] = lambda host: True,
         clock: Callable[[], float] = time.monotonic,
         tls: TlsSettings | None = None,
         limits: StreamLimits | None = None,
@@ -72,6 +73,7 @@ class StreamTransport:
         self._broken = broken
         self._lost = lost
         self._in_use = in_use
+        self._known = known
         self._clock = clock
         tls = (tls or TlsSettings()) if name == "TLS" else None
         self._server_tls = tls.server_context() if tls and listening else None
@@ -80,7 +82,7 @@ class StreamTransport:
         self._takes_aliases = tls is None or tls.client_certificates
         self.listening = listening
         self._connections: set[Connection] = set()
-        self._accepted: Counter[str] = Counter()
+        self._places = Places(name, self.limits, clock)
         self._flows = Flows(verifying=tls is not None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -169,10 +171,7 @@ class StreamTransport:
         self.stats.close(connection.reason)
         self._connections.discard(connection)
         if connection.accepted:
-            network = network_of(connection.peer[0])
-            self._accepted[network] -= 1
-            if not self._accepted[network]:
-                del self._accepted[network]
+            self._places.leave(connection.peer[0], stranger=connection.stranger)
         if not self._connections and self._loop is None:
             self._empty.set()
 
@@ -183,7 +182,7 @@ class StreamTransport:
             raise OSError(f"{self.name} is not open")
         if family_of(peer[0]) != self.family:
             raise OSError(f"no {self.family.name} address: {peer[0]}")
-        if len(self._connections) - self._accepted.total() >= self.limits.connections:
+        if len(self._connections) - len(self._places) >= self.limits.connections:
             raise OSError("too many connections")
         name = _verifiable(name or peer[0]) if self._client_tls else ""
         connection = Connection(self, peer, self._clock, name)
@@ -249,20 +248,24 @@ class StreamTransport:
     # What strangers open.
 
     def _admit(self, sock: socket.socket, source: Address) -> None:
-        network = network_of(source[0])
-        if self._accepted.total() >= self.limits.connections or self._accepted[network] >= self.limits.per_host:
+        stranger = not self._known(source[0])
+        if not self._places.take(source[0], stranger=stranger):
             self.stats.refused += 1
             sock.close()
             return
         _prepare(sock)
         connection = Connection(self, source, self._clock, None)
         connection.socket = sock
-        self._accepted[network] += 1
+        connection.stranger = stranger
         self.stats.accepted += 1
         self._open(connection, self._establish(connection))
 
     def _tend(self, connection: Connection, now: float) -> None:
         """`in_use` may look through every call, so it is asked once for each span of silence, not in each sweep."""
+        if connection.wants_judging(now):
+            self._judge(connection, now)
+        if connection.phase is not Phase.OPEN:
+            return
         idle = connection.idle(now) >= self.limits.idle_s
         silent = connection.wants_ping(now)
         if not idle and not silent:
@@ -275,6 +278,16 @@ class StreamTransport:
             connection.finish("idle")
         else:
             connection.pass_over()
+
+    def _judge(self, connection: Connection, now: float) -> None:
+        """A stranger's connection on which something lives is from now on treated as any other."""
+        if self._known(connection.peer[0]) or self._lives(connection):
+            connection.stranger = False
+            self._places.welcome(connection.peer[0])
+        elif connection.outstayed(now):
+            connection.finish("stranger")
+        else:
+            connection.tolerate()
 
     def _lives(self, connection: Connection) -> bool:
         return self._in_use(connection.peer) or (connection.alias is not None and self._in_use(connection.alias))
@@ -290,12 +303,6 @@ def _prepare(sock: socket.socket) -> None:
     with suppress(OSError):  # some systems refuse when the peer is gone already; the loop will see that
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def network_of(host: str) -> str:
-    """What counts as one host: an IPv4 address, an IPv6 /64."""
-    address = ip_address(host.partition("%")[0])
-    return host if address.version == 4 else str(int(address) >> 64)
 
 
 def _verifiable(name: str) -> str:

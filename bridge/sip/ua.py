@@ -94,7 +94,8 @@ class UserAgent:
         self.connection_users: list[ConnectionUser] = []
         """Who besides calls needs connections to stay: registrations of ours, phones registered with us."""
         self.registrar = registrar
-        self._server = UserAgentServer(self.core, on_invite, availability, gate or OpenGate(), registrar)
+        gate = gate or OpenGate()
+        self._server = UserAgentServer(self.core, on_invite, availability, gate, registrar)
         self.listeners = Listeners(
             listen,
             tls or TlsSettings(),
@@ -103,6 +104,7 @@ class UserAgent:
             broken=self._broken,
             lost=self._lost,
             in_use=self._in_use,
+            known=gate.answers,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None

@@ -75,6 +75,7 @@ class Station:
         self.broken: list[tuple[bytes, FramingError]] = []
         self.lost: list[Address] = []
         self.used: set[Address] = set()
+        self.strangers: set[str] = set()
         self.on_message: Callable[[bytes, Address], None] = lambda data, source: None
         self.transport = StreamTransport(
             name,
@@ -84,6 +85,7 @@ class Station:
             broken=self._broken,
             lost=lambda transport, peer: self.lost.append(peer),
             in_use=self.used.__contains__,
+            known=lambda host: host not in self.strangers,
             clock=lambda: self.now,
             tls=tls,
             limits=limits,
@@ -133,7 +135,8 @@ async def station(*arguments: str, **keywords: object) -> AsyncIterator[Station]
         await made.transport.wait_closed()
         stats = made.stats
         assert made.transport.connections == 0
-        assert not made.transport._tasks and not made.transport._accepted
+        assert not made.transport._tasks and not made.transport._places._all
+        assert not made.transport._places._strangers
         assert sum(stats.closed.values()) == stats.accepted + stats.opened
 
 

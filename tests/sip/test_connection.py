@@ -11,7 +11,6 @@ import pytest
 from bridge.sip import stream
 from bridge.sip.connection import MOVES, Address, Connection, Phase, StreamLimits
 from bridge.sip.framing import MAX_HEAD
-from bridge.sip.stream import network_of
 
 from .streams import HOST, Station, deaf_socket, numbered, on_both_loops, station, stranger, until
 
@@ -296,13 +295,6 @@ async def test_too_many_connections_of_one_host_are_refused() -> None:
             await until(lambda: len(near.received) == 2)
 
 
-def test_what_counts_as_one_host() -> None:
-    assert network_of("192.0.2.1") != network_of("192.0.2.2")
-    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1")
-    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
-    assert network_of("fe80::1%lo") == network_of("fe80::2%lo")
-
-
 @on_both_loops
 async def test_too_many_connections_are_refused_but_we_still_get_out() -> None:
     async with station(limits=StreamLimits(connections=1)) as near, station() as far, station() as other:
@@ -313,6 +305,81 @@ async def test_too_many_connections_are_refused_but_we_still_get_out() -> None:
             with pytest.raises(OSError, match="too many connections"):
                 near.send(numbered(1), other.address)
             assert (near.stats.accepted, near.stats.refused, near.stats.opened) == (1, 1, 1)
+
+
+@on_both_loops
+async def test_strangers_leave_peers_their_places() -> None:
+    async with station(limits=StreamLimits(connections=8, per_host=4)) as near:
+        near.strangers.add(HOST)
+        async with stranger(near), stranger(near) as second:
+            await second.hear_end()
+            assert (near.stats.accepted, near.stats.refused) == (1, 1)
+            near.strangers.clear()
+            async with stranger(near), stranger(near), stranger(near) as last:
+                last.say(numbered(1))
+                await until(lambda: near.received)
+                assert near.stats.accepted == 4
+        await until(lambda: near.transport.connections == 0)
+
+
+@on_both_loops
+async def test_a_stranger_who_talks_without_end_is_closed_all_the_same() -> None:
+    async with station() as near:
+        near.strangers.add(HOST)
+        async with stranger(near) as peer:
+            for number in range(8):
+                peer.say(numbered(number))
+                await until(lambda number=number: len(near.received) == number + 1)
+                assert near.stats.closed == {}
+                near.pass_time(3.99)
+            near.pass_time(0.1)
+            await peer.hear_end()
+            await until(lambda: near.stats.closed == {"stranger": 1})
+
+
+@on_both_loops
+async def test_a_peer_who_said_something_stays() -> None:
+    async with station() as near, stranger(near) as peer:
+        peer.say(numbered(1))
+        await until(lambda: near.received)
+        near.pass_time(500)
+        assert only(near).reason == ""
+
+
+@on_both_loops
+async def test_of_a_stranger_came_something() -> None:
+    async with station(limits=StreamLimits(per_host=4)) as near:
+        near.strangers.add(HOST)
+        async with stranger(near) as peer:
+            peer.say(numbered(1))
+            await until(lambda: near.received)
+            near.used.add(peer.address)
+            near.pass_time(5)
+            async with stranger(near) as another:
+                another.say(numbered(2))
+                await until(lambda: len(near.received) == 2)  # whose place is free again
+            near.used.clear()
+            near.pass_time(590)
+            assert peer.address in {connection.peer for connection in near.transport._connections}
+            near.pass_time(20)
+            await peer.hear_end()
+        await until(lambda: near.stats.closed.get("idle") == 1)
+
+
+@on_both_loops
+async def test_whether_something_came_of_a_stranger_is_not_asked_in_every_sweep() -> None:
+    asked: list[Address] = []
+    async with station() as near:
+        near.strangers.add(HOST)
+        near.transport._in_use = lambda peer: bool(asked.append(peer))
+        async with stranger(near) as peer:
+            peer.say(numbered(1))
+            await until(lambda: near.received)
+            for _ in range(320):
+                near.pass_time(0.1)
+            near.pass_time(0.1)
+            await peer.hear_end()
+            assert 4 <= len(asked) <= 9
 
 
 @on_both_loops

@@ -9,6 +9,10 @@ from functools import partial
 
 import pytest
 
+from bridge.sip.connection import StreamLimits
+from bridge.sip.gate import OpenGate
+from bridge.sip.listeners import ListenAddress
+from bridge.sip.places import STRANGERS_SHARE
 from bridge.sip.stream import StreamTransport
 from bridge.sip.tls import TlsSettings
 from bridge.sip.ua import UserAgent
@@ -237,6 +241,28 @@ async def test_too_many_headers_are_refused_and_the_stream_goes_on() -> None:
     async with agent(transport="tcp") as service, line(service) as peer:
         await peer.say(options(1).replace(WHOLE, b"X: y\r\n" * 300 + WHOLE) + options(2))
         assert [await peer.status(), await peer.status()] == [513, 200]
+
+
+class Strict(OpenGate):
+    """A gate that knows nobody."""
+
+    def answers(self, host: str) -> bool:
+        return False
+
+
+async def test_the_gate_says_whose_connections_are_few() -> None:
+    application = Answering()
+    places = StreamLimits().per_host // STRANGERS_SHARE
+    for gate, accepted in ((Strict(), places), (OpenGate(), places + 1)):
+        service = UserAgent(listen=[ListenAddress("tcp", HOST, 0)], on_invite=application.invited, gate=gate)
+        await service.start()
+        writers = [(await asyncio.open_connection(HOST, port_of(service)))[1] for _ in range(places + 1)]
+        stats = stream(service).stats
+        await until(lambda stats=stats: stats.accepted + stats.refused == places + 1)
+        assert stats.accepted == accepted
+        for writer in writers:
+            writer.close()
+        await service.close()
 
 
 async def test_a_ping_is_answered() -> None:
