@@ -122,6 +122,8 @@ SIP/2.0 200 OK
 ]]></send>
 <recv request="ACK"/>""",
 }
+LISTEN = "0A"
+"""That state in the kernel's table of TCP sockets."""
 
 
 class Sipp:
@@ -139,9 +141,14 @@ class Sipp:
         folder.mkdir()
         return Sipp(self._program, folder, self.transport, self._host)
 
-    def _holds(self, port: int, kind: socket.SocketKind) -> bool:
-        """Whether SIPp has its port."""
-        with socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET, kind) as probe:
+    def _is_there(self, port: int) -> bool:
+        """Whether SIPp has its port; over TCP whether it listens there, which comes a moment later."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        if self.transport != "udp":
+            table = Path("/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp").read_text()
+            rows = (line.split() for line in table.splitlines()[1:])
+            return any(row[3] == LISTEN and int(row[1].rpartition(":")[2], 16) == port for row in rows)
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind((self._host, port))
             except OSError:
@@ -163,9 +170,8 @@ class Sipp:
     async def answer(self, name: str, /, *, calls: int = 1, **slots: str) -> AsyncIterator[str]:
         """SIPp takes a call: gives its URI. Leaving waits for SIPp to be content."""
         port = free_signalling_port()
-        kind = socket.SOCK_DGRAM if self.transport == "udp" else socket.SOCK_STREAM
         with self._start(name, calls, port, [], slots) as program:
-            await until(lambda: program.process.poll() is not None or self._holds(port, kind))
+            await until(lambda: program.process.poll() is not None or self._is_there(port))
             try:
                 yield f"sip:600@{host_port(self._host, port)}{self._over}"
             except AssertionError as failure:
