@@ -7,7 +7,6 @@ the lines that every message of that kind has. SIPp 3.6 strips the indentation, 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -122,8 +121,8 @@ SIP/2.0 200 OK
 ]]></send>
 <recv request="ACK"/>""",
 }
-LISTEN = "0A"
-"""That state in the kernel's table of TCP sockets."""
+LISTEN, UNCONNECTED = "0A", "07"
+"""States in the kernel's tables of TCP and UDP sockets."""
 
 
 class Sipp:
@@ -142,18 +141,11 @@ class Sipp:
         return Sipp(self._program, folder, self.transport, self._host)
 
     def _is_there(self, port: int) -> bool:
-        """Whether SIPp has its port; over TCP whether it listens there, which comes a moment later."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        if self.transport != "udp":
-            table = Path("/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp").read_text()
-            rows = (line.split() for line in table.splitlines()[1:])
-            return any(row[3] == LISTEN and int(row[1].rpartition(":")[2], 16) == port for row in rows)
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((self._host, port))
-            except OSError:
-                return True
-            return False
+        """Whether SIPp has its port, and over TCP listens there. A probe that binds it would be in its way."""
+        protocol, state = ("udp", UNCONNECTED) if self.transport == "udp" else ("tcp", LISTEN)
+        table = Path(f"/proc/net/{protocol}{'6' if ':' in self._host else ''}").read_text()
+        rows = (line.split() for line in table.splitlines()[1:])
+        return any(row[3] == state and int(row[1].rpartition(":")[2], 16) == port for row in rows)
 
     @property
     def _over(self) -> str:
