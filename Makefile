@@ -27,9 +27,12 @@ demo:
 	@scripts/set-up demo
 	@$(PY) -m bridge demo $(ARGS)
 
-# Most tests wait for other processes: three of them side by side, then those that measure.
+# Most tests wait for other processes: three of them side by side; what fails so must fail once more alone, as two may
+# have been given one port. Then those that measure.
+TOGETHER := -q -rs -m "not interop and not long and not alone"
 test: set-up phones
-	@$(PY) -m pytest -q -rs -m "not interop and not long and not alone" -n 3 --dist loadfile $(ARGS)
+	@$(PY) -m pytest $(TOGETHER) -n 3 --dist loadfile $(ARGS) || { [ $$? = 1 ] && echo "test: the failed ones again, alone" && \
+		$(PY) -m pytest $(TOGETHER) --last-failed --last-failed-no-failures none $(ARGS); }
 	@$(PY) -m pytest -q -rs -m "alone and not interop and not long" $(ARGS) || [ $$? = 5 ]
 
 test-interop: set-up phones peers
