@@ -19,6 +19,9 @@ class Law(Enum):
     """Static RTP payload type."""
     silence: int
     """The code word of silence: +0 in this law."""
+    rate: int
+    """Hz."""
+    bytes_per_ms: int
 
     def __new__(cls, name: str, payload_type: int, silence: int) -> "Law":
         """Keep the encoding name as the value, the rest as attributes."""
@@ -26,6 +29,8 @@ class Law(Enum):
         law._value_ = name
         law.payload_type = payload_type
         law.silence = silence
+        law.rate = RATE
+        law.bytes_per_ms = BYTES_PER_MS
         return law
 
 
