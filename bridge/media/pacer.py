@@ -1,7 +1,9 @@
-"""One clock for the media of all calls: 20 ms slots in four phases of 5 ms, on absolute deadlines.
+"""One clock for the media of all calls: slots of a packet's length, in phases of 5 ms, on absolute deadlines.
 
-A deadline is counted from the start of the clock, never from now, so nothing drifts. After a stall the slots
-that were missed are skipped and counted: a burst would only fill the other side's jitter buffer.
+The clock goes in steps of 5 ms. A stream with packets of 20 ms has a slot every fourth step, one with 10 ms every second;
+which steps these are is its phase, and streams are spread over the phases. A deadline is counted from the start of the
+clock, never from now, so nothing drifts. After a stall the slots that were missed are skipped and counted: a burst would
+only fill the other side's jitter buffer.
 """
 
 import asyncio
@@ -10,12 +12,23 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from heapq import heappop, heappush
+from itertools import accumulate, count
 
-PERIOD = 0.020
-PHASES = 4
+STEP_MS = 5
+STEP = STEP_MS / 1000
+"""Seconds."""
+PERIOD_MS = 20
+PERIOD = PERIOD_MS / 1000
+"""Of a slot, unless the peer asks for other packets."""
+PERIODS_MS = (10, 20, 30, 40, 60)
+"""Lengths of a slot that the wheel can hold."""
+SPOKES = 24
+"""Steps in a turn of the wheel: 120 ms, in which every period fits whole."""
 EARLY = 0.001
 """Seconds that a slot may run before its deadline: event loops count timers in whole milliseconds."""
+_ROUNDING = 1e-6
+"""Of a step: what floats make of a stall of whole steps."""
 LATENESS_MS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 """Upper bounds of the lateness histogram; one more bucket follows for what is over."""
 
@@ -25,10 +38,10 @@ Tick = Callable[[float, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One slot of one phase that is due: `missed` slots went before it, `lateness` in seconds."""
+    """One step that is due. `latest` is the newest step that is due with it, `lateness` in seconds."""
 
-    phase: int
-    missed: int
+    step: int
+    latest: int
     lateness: float
 
 
@@ -54,51 +67,52 @@ class Lateness:
 
 
 class Schedule:
-    """When which phase is due. No clock inside."""
+    """When which step is due. No clock inside."""
 
-    def __init__(self, start: float, *, period: float = PERIOD, phases: int = PHASES) -> None:
+    def __init__(self, start: float) -> None:
         self._start = start
-        self._period = period
-        self._turns = [0] * phases
-        self._deadlines = [self._deadline(phase) for phase in range(phases)]
+        self._step = 0
+
+    @property
+    def next_step(self) -> int:
+        """The number of the step that is due next."""
+        return self._step
 
     @property
     def next_deadline(self) -> float:
-        """Of the phase that is due next."""
-        return min(self._deadlines)
+        """Of that step, in seconds. From the start each time: a sum of steps would gather rounding errors."""
+        return self._start + self._step * STEP
 
     def due(self, now: float) -> Round | None:
-        """The next round to run by `now`, oldest deadline first; None when all is done."""
-        deadline = min(self._deadlines)
-        if deadline > now:
-            return None
-        phase = self._deadlines.index(deadline)
-        lateness = now - deadline
-        missed = int(lateness / self._period)
-        self._turns[phase] += missed + 1
-        self._deadlines[phase] = self._deadline(phase)
-        return Round(phase, missed, lateness)
+        """The next step to run by `now`, the oldest first; None when all is done.
 
-    def _deadline(self, phase: int) -> float:
-        # From the start each time: a sum of periods would gather rounding errors.
-        return self._start + (self._turns[phase] + phase / len(self._turns)) * self._period
+        After a long stall only the last turn of the wheel: it has every stream in it, and each runs once.
+        """
+        behind = now - self.next_deadline
+        if behind < 0:
+            return None
+        latest = self._step + int(behind / STEP + _ROUNDING)
+        step = max(self._step, latest - SPOKES + 1)
+        self._step = step + 1
+        return Round(step, latest, behind)
 
 
 class Handle:
-    """One stream's place in the pacer."""
+    """One stream's place in the pacer: `period` steps from slot to slot, `phase` the first of them in a turn."""
 
-    __slots__ = ("active", "on_fault", "phase", "tick", "ticked")
+    __slots__ = ("active", "next_step", "on_fault", "period", "phase", "tick")
 
-    def __init__(self, tick: Tick, phase: int, on_fault: Callable[[Exception], None] | None) -> None:
+    def __init__(self, tick: Tick, period: int, phase: int, on_fault: Callable[[Exception], None] | None) -> None:
         self.tick = tick
+        self.period = period
         self.phase = phase
         self.on_fault = on_fault
         self.active = True
-        self.ticked = False
+        self.next_step = -1  # until its first slot, so that nothing from before it came counts as missed
 
 
 class SlotClock:
-    """The streams of all phases and their rounds. No timer inside: `run(now)` does what is due."""
+    """The streams of all phases and their slots. No timer inside: `run(clock)` does what is due."""
 
     def __init__(self, *, on_fault: Callable[[Handle, Exception], None] | None = None, early: float = EARLY) -> None:
         self.skipped_slots = 0
@@ -109,24 +123,40 @@ class SlotClock:
         self.lateness = Lateness()
         self._on_fault = on_fault
         self._early = early
-        self._phases: list[list[Handle]] = [[] for _ in range(PHASES)]
+        self._wheel: list[list[Handle]] = [[] for _ in range(SPOKES)]
+        self._count = 0
         self._schedule: Schedule | None = None  # while no stream is there
+        self._alarms: list[tuple[float, int, Handle, Callable[[float], None]]] = []
+        self._serial = count()
 
     def __len__(self) -> int:
-        return sum(len(phase) for phase in self._phases)
+        return self._count
 
-    def add(self, tick: Tick, on_fault: Callable[[Exception], None] | None = None) -> Handle:
+    def add(
+        self, tick: Tick, on_fault: Callable[[Exception], None] | None = None, *, period_ms: int = PERIOD_MS
+    ) -> Handle:
         """Call `tick` once per slot, in the emptiest phase. `on_fault` hears why it was removed."""
-        phase = min(range(PHASES), key=lambda at: len(self._phases[at]))
-        handle = Handle(tick, phase, on_fault)
-        self._phases[phase].append(handle)
+        if period_ms not in PERIODS_MS:
+            raise ValueError(f"no slots of {period_ms} ms: {PERIODS_MS}")
+        period = period_ms // STEP_MS
+        loads = [sum(map(len, self._wheel[phase::period])) for phase in range(period)]
+        handle = Handle(tick, period, loads.index(min(loads)), on_fault)
+        for spoke in self._wheel[handle.phase :: period]:
+            spoke.append(handle)
+        self._count += 1
         return handle
 
     def remove(self, handle: Handle) -> None:
         """Never call it again, not even in the round that is running; a second call does nothing."""
         if handle.active:
             handle.active = False
-            self._phases[handle.phase].remove(handle)
+            self._count -= 1
+            for spoke in self._wheel[handle.phase :: handle.period]:
+                spoke.remove(handle)
+
+    def alarm(self, handle: Handle, when: float, ring: Callable[[float], None]) -> None:
+        """Call `ring(now)` once between two slots of a stream, in the last step before `when`."""
+        heappush(self._alarms, (when - STEP, next(self._serial), handle, ring))
 
     def run(self, clock: Callable[[], float]) -> float | None:
         """Run what is due by the clock; the next deadline, None when no stream is left."""
@@ -134,27 +164,41 @@ class SlotClock:
             self._schedule = Schedule(clock())
         while (due := self._schedule.due(clock() + self._early)) is not None:
             self._run_round(due, clock())
-        if not len(self):
+        if not self._count:
             # A pause without calls is no stall: the next stream begins a new schedule.
             self._schedule = None
+            self._alarms.clear()
             return None
         return self._schedule.next_deadline
 
     def _run_round(self, due: Round, now: float) -> None:
-        handles = self._phases[due.phase]
+        if self._alarms and self._alarms[0][0] <= now:
+            self._ring(now)
+        handles = self._wheel[due.step % SPOKES]
         if not handles:
             return
         self.rounds += 1
         self.lateness.add(due.lateness - self._early)
         for handle in tuple(handles):
-            if not handle.active:
-                continue
-            missed = due.missed if handle.ticked else 0
-            handle.ticked = True
+            slot = handle.next_step
+            if slot > due.step or not handle.active:
+                continue  # it had its slot of this stall already
+            missed = (due.latest - slot) // handle.period if slot >= 0 else 0
+            handle.next_step = (slot if slot >= 0 else due.step) + (missed + 1) * handle.period
             self.skipped_slots += missed
             try:
                 handle.tick(now, missed)
             except Exception as error:  # noqa: BLE001 - one call's fault must not silence the others
+                self._remove_faulty(handle, error)
+
+    def _ring(self, now: float) -> None:
+        while self._alarms and self._alarms[0][0] <= now:
+            _, _, handle, ring = heappop(self._alarms)
+            if not handle.active:
+                continue
+            try:
+                ring(now)
+            except Exception as error:  # noqa: BLE001 - as for a tick
                 self._remove_faulty(handle, error)
 
     def _remove_faulty(self, handle: Handle, error: Exception) -> None:
@@ -179,10 +223,12 @@ class Pacer(SlotClock):
         self._clock = clock
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None  # while no stream is there
 
-    def add(self, tick: Tick, on_fault: Callable[[Exception], None] | None = None) -> Handle:
+    def add(
+        self, tick: Tick, on_fault: Callable[[Exception], None] | None = None, *, period_ms: int = PERIOD_MS
+    ) -> Handle:
         """As `SlotClock.add`; needs a running loop."""
         self.start()
-        return super().add(tick, on_fault)
+        return super().add(tick, on_fault, period_ms=period_ms)
 
     def start(self) -> None:
         """Tick from now on, in the running loop, the streams that are there already. `add` does so by itself."""
@@ -194,8 +240,8 @@ class Pacer(SlotClock):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for phase in self._phases:
-            for handle in tuple(phase):
+        for spoke in self._wheel:
+            for handle in tuple(spoke):
                 self.remove(handle)
 
     def _wake(self) -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from bridge.media.pacer import EARLY, PERIOD, Handle, Lateness, Pacer, Schedule, SlotClock
+from bridge.media.pacer import EARLY, PERIOD, PERIODS_MS, SPOKES, STEP, Handle, Lateness, Pacer, Schedule, SlotClock
 
 
 class Clock:
@@ -40,14 +40,80 @@ def run_until(clock: Clock, slots: SlotClock, end: float, late: float = 0.0) -> 
 
 
 def test_an_hour_has_no_drift_whatever_the_timers_do() -> None:
-    schedule, chance, start = Schedule(1e6, phases=1), random.Random(1), 1e6
-    for slot in range(180_000):
+    schedule, chance, start = Schedule(1e6), random.Random(1), 1e6
+    for step in range(720_000):
         now = schedule.next_deadline + chance.random() * 0.004
         due = schedule.due(now)
         assert due is not None
-        assert due.missed == 0
-        assert abs(now - due.lateness - (start + slot * PERIOD)) < 1e-6
+        assert due.step == due.latest == step
+        assert abs(now - due.lateness - (start + step * STEP)) < 1e-6
     assert schedule.next_deadline == pytest.approx(start + 3600, abs=1e-6)
+
+
+@pytest.mark.parametrize("period_ms", PERIODS_MS)
+def test_slots_of_every_length_keep_the_time(period_ms: int) -> None:
+    clock, slots, stream = Clock(0.0), SlotClock(early=0), Stream()
+    others = [Stream() for _ in range(5)]
+    for other in others:
+        slots.add(other.tick)
+    slots.add(stream.tick, period_ms=period_ms)
+    run_until(clock, slots, 60.0)
+    gaps = [b[0] - a[0] for a, b in zip(stream.ticks, stream.ticks[1:], strict=False)]
+    assert gaps == pytest.approx([period_ms / 1000] * len(gaps))
+    assert stream.slots == len(stream.ticks) == pytest.approx(60_000 / period_ms, abs=1)
+
+
+@pytest.mark.parametrize("period_ms", PERIODS_MS)
+def test_slots_of_every_length_are_skipped_after_a_stall(period_ms: int) -> None:
+    clock, slots, stream = Clock(0.0), SlotClock(early=0), Stream()
+    slots.add(stream.tick, period_ms=period_ms)
+    run_until(clock, slots, 0.5)
+    before, last = len(stream.ticks), stream.ticks[-1][0]
+    clock.now = last + 0.5
+    slots.run(clock)
+    assert len(stream.ticks) == before + 1
+    assert stream.slots == before + 500 // period_ms
+    run_until(clock, slots, clock.now + 0.5)
+    assert stream.slots == round((stream.ticks[-1][0] - stream.ticks[0][0]) * 1000 / period_ms) + 1
+
+
+def test_no_other_length_has_slots() -> None:
+    with pytest.raises(ValueError, match="50"):
+        SlotClock().add(lambda now, missed: None, period_ms=50)
+
+
+def test_streams_of_different_lengths_spread_over_the_wheel() -> None:
+    slots = SlotClock()
+    for _ in range(40):
+        slots.add(lambda now, missed: None)
+        slots.add(lambda now, missed: None, period_ms=60)
+    loads = [len(spoke) for spoke in slots._wheel]
+    assert max(loads) - min(loads) <= 1
+
+
+def test_an_alarm_rings_once_in_the_last_step_before_its_time() -> None:
+    clock, slots, rung = Clock(0.0), SlotClock(early=0), list[float]()
+    handle = slots.add(lambda now, missed: None)
+    gone = slots.add(lambda now, missed: None)
+    slots.alarm(handle, 0.0731, rung.append)
+    slots.alarm(handle, 0.031, rung.append)
+    slots.alarm(gone, 0.04, rung.append)
+    slots.remove(gone)
+    run_until(clock, slots, 0.2)
+    assert rung == pytest.approx([0.03, 0.07])
+
+
+def test_an_alarm_that_raises_ends_its_own_stream_only() -> None:
+    clock, slots, stream, faults = Clock(0.0), SlotClock(early=0), Stream(), list[Exception]()
+    slots.add(stream.tick)
+
+    def ring(now: float) -> None:
+        raise RuntimeError("alarm")
+
+    slots.alarm(slots.add(lambda now, missed: None, faults.append), 0.05, ring)
+    run_until(clock, slots, 0.2)
+    assert ([str(fault) for fault in faults], len(slots)) == (["alarm"], 1)
+    assert len(stream.ticks) == 11
 
 
 def test_late_timers_do_not_shift_the_ticks_after_them() -> None:
@@ -201,13 +267,17 @@ def test_rounds_of_a_late_clock_are_late() -> None:
     assert slots.lateness.buckets[3] == slots.rounds - 1 > 40
 
 
-def test_schedule_gives_the_oldest_deadline_first() -> None:
+def test_schedule_gives_the_oldest_step_first_and_one_turn_at_most() -> None:
     schedule = Schedule(0.0)
     due = []
     while (round_ := schedule.due(0.012)) is not None:
-        due.append((round_.phase, round_.missed))
-    assert due == [(0, 0), (1, 0), (2, 0)]
+        due.append((round_.step, round_.latest))
+    assert due == [(0, 2), (1, 2), (2, 2)]
     assert schedule.next_deadline == pytest.approx(0.015)
+    steps = []
+    while (round_ := schedule.due(60.001)) is not None:
+        steps.append(round_.step)
+    assert steps == list(range(12_001 - SPOKES, 12_001))
 
 
 async def test_the_face_ticks_on_the_loop_and_rests_without_streams() -> None:
