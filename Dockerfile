@@ -12,6 +12,8 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels 
  && /opt/sipbridge/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim
+# For callers who speak Opus.
+RUN apt-get update && apt-get install --yes --no-install-recommends libopus0 && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin sipbridge
 COPY --from=build /opt/sipbridge /opt/sipbridge
 ENV PATH=/opt/sipbridge/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

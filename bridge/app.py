@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +22,7 @@ from bridge.metrics import Meters
 from bridge.profile import Profile, needs_builtin, profiles
 from bridge.realtime.events import Event
 from bridge.reception import OPENING, Reception
+from bridge.recorder import Recorder
 from bridge.records import EndReason
 from bridge.signalling import KEYS_IN_CLEAR, keys_in_clear, user_agent, why_not_bound
 from bridge.sip.tls import TlsError
@@ -54,6 +57,7 @@ class App:
         self.admission = Admission(config, clock=time.monotonic)
         self.pacer = Pacer(on_fault=self._on_pacer_fault)
         self.ports = PortPool(*config.media.port_range)
+        self.recorder = Recorder(config.recording)
         self.sums = Sums(self)
         self.meters = Meters(self.sums, __version__)
         self.meters.collector.read.append(self.sums.read)
@@ -64,6 +68,7 @@ class App:
             ports=self.ports,
             sums=self.sums,
             meters=self.meters,
+            recorder=self.recorder,
             watch=watch,
         )
         self.admission.on_refused = self.reception.refused
@@ -101,6 +106,7 @@ class App:
         self._started = True
         self.trunks.start()
         sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
+        _settle_memory()
         log.info("service.ready", version=__version__, sip=sip, http=f"{host}:{self.http_port}")
 
     async def drain(self) -> None:
@@ -119,6 +125,7 @@ class App:
             await self.trunks.close()
         await self.user_agent.close()
         self.pacer.close()
+        await asyncio.to_thread(self.recorder.close)
         await self._web.close()
         await self._builtin.close()
         if self._started:
@@ -172,3 +179,9 @@ class App:
 
     def _on_pacer_fault(self, handle: object, error: BaseException) -> None:
         log.error("pacer.fault", error=repr(error))
+
+
+def _settle_memory() -> None:
+    """What is there now stays to the end: a collection that looks through it all takes 40 ms, two slots of every call."""
+    gc.collect()
+    gc.freeze()

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from bridge.call_tools import CallTools
-from bridge.digits import DigitCollector
+from bridge.floor import Floor
 from bridge.hearing import Hearing
+from bridge.keys import Keys
 from bridge.legs.leg import Leg, Party
 from bridge.legs.outgoing import Dial, OutgoingLeg, cannot_dial
 from bridge.legs.rtp import nothing
@@ -25,9 +25,9 @@ from bridge.own_context import OwnContext
 from bridge.profile import Profile
 from bridge.realtime import events as ev
 from bridge.realtime.complaints import Complaints
-from bridge.realtime.conversation import DELETED
 from bridge.realtime.faults import ADVICE, CLOSE_ADVICE, FATAL_CODES
 from bridge.realtime.session import SessionFailed
+from bridge.recording import Recording
 from bridge.records import CallRecord, Counts, EndReason, Origin, reason_of
 from bridge.transfer.joining import Joined
 from bridge.transfer.succession import Succession
@@ -58,6 +58,7 @@ class Call:
         is_own_phone: Callable[[Uri], bool] = lambda uri: False,
         watch: Callable[[Call, ev.Event], None] = lambda call, event: None,
         on_turn: Callable[[float], None] = lambda seconds: None,
+        record: Callable[[Party], Recording | None] = lambda party: None,
     ) -> None:
         self.leg: Party = leg
         """The caller; after a transfer that the caller's PBX asked for, somebody else."""
@@ -76,30 +77,33 @@ class Call:
         self._session_timeout_s = session_timeout_s
         self._limit_s = limit_s
         self._transcripts = transcripts
-        self._watch = watch
-        self._on_turn = on_turn
+        self.watch = watch
         self._began_at = time.monotonic()
         self._end: asyncio.Future[tuple[EndReason, str]] = asyncio.get_running_loop().create_future()
         self._limit: asyncio.TimerHandle | None = None
         self._joined: Joined | None = None
         self._closing: asyncio.Task[None] | None = None  # of the session, after a join
-        self._speech_ended_at: float | None = None
-        interrupt = partial(self._interrupt, by_server=False)  # of a key the server knows nothing
-        self._digits = DigitCollector(on_first=interrupt, on_digits=self._say_digits)
-        law = profile.law_for(leg.law)
-        self.session = profile.session(law, self._on_event, self.origin.variables())
-        self.hearing = Hearing(self, law)
+        audio = profile.format_for(leg.format)
+        self.session = profile.session(audio, self._on_event, self.origin.variables())
+        self.hearing = Hearing(self, audio)
+        agent = profile.agent
+        self.floor = Floor(self, on_turn)
+        self.keys = Keys(
+            agent.digits, say=self.session.user_text, on_first=self.floor.key_interrupts, shown=transcripts
+        )
+        self._record_party = record
+        self._recording: Recording | None = None  # before the answer, and when nothing is kept
         self._complaints = Complaints(self.counts.session_errors)
         self._own = OwnContext()
-        self._tools = CallTools(self)
+        self.tools = CallTools(self)
         self.succession = Succession(self)
         leg.on_connected = self._on_connected
         self._attend(leg)
 
     def _attend(self, leg: Party) -> None:
-        leg.on_law = self.hearing.translate
+        leg.on_format = self.hearing.convert
         leg.on_digit = self._own.of(self._on_digit)
-        leg.on_drained = self._own.of(self._tools.heard)
+        leg.on_drained = self._own.of(self.tools.heard)
         leg.on_ended = self._own.of(self._on_leg_ended)
         leg.on_referred = self._own.of(self.succession.referred)
 
@@ -123,7 +127,7 @@ class Call:
     @property
     def is_talking(self) -> bool:
         """Whether caller and agent are connected, and neither is about to leave the other."""
-        settled = self._joined is None and not self._tools.is_handing_over and not self._end.done()
+        settled = self._joined is None and not self.tools.is_handing_over and not self._end.done()
         return self.answered_at is not None and settled
 
     @property
@@ -174,12 +178,16 @@ class Call:
     def _on_connected(self) -> None:
         """Audio flows from here."""
         self.hearing.open()
+        self._recording = self._record_party(self.leg)
+        self.leg.record(self._recording)
         self.session.greet()
 
     async def _close(self, reader: asyncio.Task[None] | None) -> None:
-        self._digits.close()
-        self._tools.close()
+        self.keys.close()
+        self.floor.barge_in.close()
+        self.tools.close()
         self.succession.close()
+        self._end_recording()
         if self._limit is not None:
             self._limit.cancel()
         for leg in (self.leg, *self.former):
@@ -196,46 +204,35 @@ class Call:
         if self._joined is not None:
             return  # the caller talks to somebody else by now
         if type(event) is ev.AudioDelta:
-            self._play(event)
+            self.floor.agent_says(event)
             return
-        self._watch(self, event)
+        self.watch(self, event)
         match event:
             case ev.AudioEnd(item_id):
-                self.leg.end_item(item_id)
+                self.hearing.end_item(item_id)
             case ev.SpeechStarted():
-                self._interrupt()
+                self.floor.caller_starts(event)
             case ev.SpeechStopped():
-                self._speech_ended_at = time.monotonic()
+                self.floor.caller_stops(event)
             case ev.ResponseEnded():
                 self._on_response_ended(event)
-            case ev.CallerSaid(item_id, text) | ev.AgentSaid(item_id, text) if self._transcripts:
-                who = "caller" if isinstance(event, ev.CallerSaid) else "agent"
-                log.info("transcript", who=who, item=item_id, text=text)
+            case ev.CallerSaid(item_id, text):
+                self._note_words("caller", item_id, text)
+                self.floor.barge_in.said(item_id, text)
+            case ev.NotTranscribed(item_id):
+                self.floor.barge_in.said(item_id, None)
+            case ev.AgentSaid(item_id, text):
+                self._note_words("agent", item_id, text)
             case ev.ToolCall():
-                self._tools.use(event)
+                self.tools.use(event)
             case ev.SessionError():
                 self._on_session_error(event)
             case ev.Lost():
                 self._on_lost(event)
 
-    def _play(self, delta: ev.AudioDelta) -> None:
-        if self._speech_ended_at is not None:
-            self._on_turn(time.monotonic() - self._speech_ended_at)
-            self._speech_ended_at = None
-        self.hearing.play(delta)
-
-    def _interrupt(self, *, by_server: bool = True) -> None:
-        """The barge-in: silence, then the truth about what was heard, in this very loop turn."""
-        heard = self.hearing.flush()
-        cuts = self.session.interrupted(heard, by_server=by_server)
-        self._tools.interrupted()
-        if not cuts:
-            return
-        self.counts.barge_ins += 1
-        for cut in cuts:
-            self.counts.note_cut(deleted=cut.heard_ms == DELETED)
-            log.debug("barge_in", item=cut.item_id, heard_ms=cut.heard_ms)
-            self._watch(self, cut)
+    def _note_words(self, who: str, item_id: str, text: str) -> None:
+        if self._transcripts:
+            log.info("transcript", who=who, item=item_id, text=text)
 
     def _on_response_ended(self, ended: ev.ResponseEnded) -> None:
         self.counts.note_response(ended.status)
@@ -244,7 +241,7 @@ class Call:
             if ended.detail in FATAL_CODES:
                 self.end(EndReason.SESSION_FAILED, ended.detail)
         self.hearing.end_all()  # a server that forgets to end an item must not hold up the next
-        self._tools.heard()
+        self.tools.heard()
 
     def _on_session_error(self, error: ev.SessionError) -> None:
         code = self._complaints.note(error)
@@ -267,14 +264,20 @@ class Call:
         self.former.append(other)
         self._joined = Joined(self.leg, other)
         self.leg.on_ended = other.on_ended = self._on_joined_ended
-        self._digits.close()
+        self.keys.close()
+        self.floor.barge_in.close()
+        self._end_recording()  # the agent has left, and who is there now was not asked
         self._closing = asyncio.create_task(self.session.close())
 
     def adopt(self, leg: Party) -> Party:
         """Somebody else takes the caller's place; the agent goes on where it was. The leg that was the caller's."""
-        self._interrupt(by_server=False)
+        self.floor.interrupt(by_server=False)
         former, self.leg = self.leg, leg
-        former.on_audio = former.on_digit = former.on_ended = former.on_drained = former.on_law = nothing
+        former.on_audio = former.on_digit = former.on_ended = former.on_drained = former.on_format = nothing
+        former.record(None)
+        if self._recording is not None:
+            self._recording.follow(leg.format)
+            leg.record(self._recording)
         former.on_referred = lambda referred: False
         self.former.append(former)
         self._attend(leg)
@@ -290,20 +293,23 @@ class Call:
         if not self.hearing.is_open:
             return
         self.counts.digits += 1
-        self._digits.press(digit)
-
-    def _say_digits(self, digits: str) -> None:
-        self.session.user_text(f"The caller pressed {' '.join(digits)} on the keypad.")
+        self.keys.press(digit)
 
     def _on_leg_ended(self, word: str, detail: str) -> None:
         if word == "bye" and self.succession.outlives_caller():
             return
         reason = reason_of(word)
-        if word == "bye" and self._tools.handed_over():
+        if word == "bye" and self.tools.handed_over():
             reason = EndReason.TRANSFERRED
         self.end(reason, detail or (word if reason is EndReason.SIGNALLING_LOST else ""))
 
     # The end
+
+    def _end_recording(self) -> None:
+        if self._recording is not None:
+            self.leg.record(None)
+            self._recording.close()
+            self._recording = None
 
     def collected(self) -> Counts:
         """The call's counts as of now."""
@@ -326,7 +332,7 @@ class Call:
             origin=self.origin,
             reason=reason,
             detail=detail,
-            law=self.leg.law.name,
+            codec=self.leg.codec.name,
             answered=answered,
             setup_s=(self.answered_at or now) - self._began_at,
             talk_s=now - self.answered_at if self.answered_at is not None else 0.0,

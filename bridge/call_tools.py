@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bridge.keys import KEPT, MOST_SECONDS, Wanted
 from bridge.legs.leg import LegRefused
 from bridge.legs.outgoing import OutgoingLeg
 from bridge.realtime import events as ev
-from bridge.realtime.tools import HANG_UP, SEND_DIGITS, TRANSFER
+from bridge.realtime.tools import HANG_UP, READ_DIGITS, SEND_DIGITS, TRANSFER
 from bridge.records import EndReason
 from bridge.sip.uri import Uri
 from bridge.transfer.handover import JOINED, TRANSFERRED, Handover, Outcome, Plan
@@ -39,7 +40,12 @@ class CallTools:
         self._leaving: asyncio.TimerHandle | None = None
         self._handover: Handover | None = None
         self._task: asyncio.Task[None] | None = None
-        self._tools = {HANG_UP: self._hang_up, TRANSFER: self._transfer, SEND_DIGITS: self._send_digits}
+        self._tools = {
+            HANG_UP: self._hang_up,
+            TRANSFER: self._transfer,
+            SEND_DIGITS: self._send_digits,
+            READ_DIGITS: self._read_digits,
+        }
 
     @property
     def is_handing_over(self) -> bool:
@@ -110,6 +116,16 @@ class CallTools:
             self._answer(tool, {"error": f"digits must be 1 to {MAX_DIGITS} of 0-9 * # A-D"})
         else:
             self._answer(tool, {"status": "sent"})
+
+    def _read_digits(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        try:
+            wanted = Wanted.of(arguments)
+        except (TypeError, ValueError, OverflowError):
+            self._answer(
+                tool, {"error": f"max_digits must be 0 to {KEPT}, timeout_s above 0 and at most {MOST_SECONDS}"}
+            )
+        else:
+            self._call.keys.read(wanted, lambda result: self._answer(tool, result))
 
     # Transfer
 

@@ -133,7 +133,7 @@ async def _round_trip(profile: Profile, timeout_s: float) -> Finding:
     what = f"agent {profile.name}"
     if profile.lacks_key:
         return Finding(what, False, "there is no key: set OPENAI_API_KEY, or use `provider: builtin`")
-    session = profile.session(profile.law_for(Law.PCMU), lambda event: None)
+    session = profile.session(profile.format_for(Law.PCMU), lambda event: None)
     began = asyncio.get_running_loop().time()
     try:
         ready = await session.open(timeout_s)

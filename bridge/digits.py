@@ -6,29 +6,39 @@ import asyncio
 from collections.abc import Callable
 
 PAUSE_S = 1.5
-"""A number is complete when no key came for so long, or with `#`."""
+"""A number is complete when no key came for so long, or with the key that ends it."""
 LONGEST = 32
 
 
 class DigitCollector:
     """Gathers digits; `on_first` at the first key of a number, `on_digits` with the whole number."""
 
-    def __init__(self, *, on_first: Callable[[], None], on_digits: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        on_first: Callable[[], None],
+        on_digits: Callable[[str], None],
+        pause_s: float = PAUSE_S,
+        end: str = "#",
+    ) -> None:
         self._on_first = on_first
         self._on_digits = on_digits
-        self._digits = ""
+        self._pause_s = pause_s
+        self._end = end
+        self.digits = ""
+        """What is pressed of a number so far."""
         self._timer: asyncio.TimerHandle | None = None
 
     def press(self, digit: str) -> None:
         """One key."""
-        if not self._digits:
+        if not self.digits:
             self._on_first()
-        self._digits += digit
+        self.digits += digit
         self.close()
-        if digit == "#" or len(self._digits) >= LONGEST:
-            self._complete()
+        if digit == self._end or len(self.digits) >= LONGEST:
+            self.complete()
         else:
-            self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._complete)
+            self._timer = asyncio.get_running_loop().call_later(self._pause_s, self.complete)
 
     def close(self) -> None:
         """Forget the running pause."""
@@ -36,6 +46,9 @@ class DigitCollector:
             self._timer.cancel()
             self._timer = None
 
-    def _complete(self) -> None:
-        digits, self._digits, self._timer = self._digits, "", None
-        self._on_digits(digits)
+    def complete(self) -> None:
+        """The number is complete as it is; nothing pressed, nothing told."""
+        self.close()
+        digits, self.digits = self.digits, ""
+        if digits:
+            self._on_digits(digits)

@@ -60,6 +60,7 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "calls": ("reason", "Calls that ended, by the reason"),
     "refusals": ("reason", "Requests refused before they became anything, by the reason"),
     "barge_ins": ("", "Interruptions of the agent by the caller"),
+    "false_starts": ("", "Interruptions that were none: the agent went on where it had stopped"),
     "truncated_items": ("", "Items truncated at the milliseconds that were sent"),
     "deleted_items": ("", "Items deleted because none of their audio had come"),
     "late_deltas": ("", "Audio deltas that came after their item was interrupted"),
@@ -78,6 +79,13 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "rtp_dropped": ("reason", "Datagrams on RTP ports that were dropped, by the reason"),
     "rtp_lost": ("", "RTP packets that never came"),
     "rtp_late": ("", "RTP packets that came after their gap was concealed"),
+    "rtp_damaged": ("", "Payloads that were no audio of their codec"),
+    "rtp_drift_seconds": ("direction", "Callers' audio put in or left out because their clocks are not ours"),
+    "rtcp_reports": ("direction", "RTCP reports, received and sent"),
+    "echo_guard_seconds": ("action", "Callers' audio while the agent spoke: suppressed as its echo, or passed"),
+    "recordings": ("outcome", "Recordings begun, refused, ended at a limit, or failed"),
+    "recorded_bytes": ("", "Bytes of recordings written"),
+    "recording_dropped_seconds": ("", "Audio missing in recordings"),
     "rtp_concealed_seconds": ("", "Callers' audio that was made up for lost packets"),
     "playout_underruns": ("", "Holes inside a sentence because the model's audio came too slowly"),
     "pacer_skipped_slots": ("", "20 ms slots skipped because the process was held up"),
@@ -165,7 +173,46 @@ class Meters:
             buckets=(0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10),
             registry=self.registry,
         )
+        self.mos = Histogram(
+            "sipbridge_call_mos",
+            "E-model score of answered calls: in is what we hear, out what the caller hears by his own reports",
+            labelnames=["direction"],
+            buckets=(1.5, 2, 2.5, 3, 3.4, 3.6, 3.8, 4, 4.1, 4.2, 4.3, 4.4, 4.5),
+            registry=self.registry,
+        )
+        self.jitter_s = Histogram(
+            "sipbridge_call_jitter_seconds",
+            "Interarrival jitter at the end of answered calls",
+            labelnames=["direction"],
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2),
+            registry=self.registry,
+        )
+        self.loss = Histogram(
+            "sipbridge_call_loss_ratio",
+            "Share of the packets of answered calls that did not arrive",
+            labelnames=["direction"],
+            buckets=(0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5),
+            registry=self.registry,
+        )
+        self.round_trip_s = Histogram(
+            "sipbridge_call_round_trip_seconds",
+            "Round trip of answered calls by RTCP, as measured last",
+            buckets=(0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2),
+            registry=self.registry,
+        )
         self.registry.register(_BuildInfo(version))
+
+    def observe_quality(self, quality: Mapping[str, float]) -> None:
+        """What was known of a call's audio at its end (`media.stats.MediaStats.quality`)."""
+        for direction in ("in", "out"):
+            if (score := quality.get(f"mos_{direction}")) is not None:
+                self.mos.labels(direction).observe(score)
+            if (jitter := quality.get(f"jitter_{direction}_ms")) is not None:
+                self.jitter_s.labels(direction).observe(jitter / 1000)
+            if (loss := quality.get(f"loss_{direction}")) is not None:
+                self.loss.labels(direction).observe(loss / 100)
+        if (trip := quality.get("round_trip_ms")) is not None:
+            self.round_trip_s.observe(trip / 1000)
 
 
 class _BuildInfo:

@@ -14,11 +14,11 @@ from typing import Any
 from bridge.audio.g711 import Law, decode, encode
 from bridge.audio.level import rms
 from bridge.dialling import everywhere, ways
+from bridge.legs.agreement import terms_of
 from bridge.lines import Line, PhoneError
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
 from bridge.media.stream import MediaStream
-from bridge.media.terms import Terms
 from bridge.sip import offer_answer
 from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.errors import SipError
@@ -150,11 +150,11 @@ class Phone:
     def _dial(self, agent: UserAgent, target: str, way: Path) -> OutgoingCall:
         self._host = way.peer[0]
         self._socket = PortPool(*RTP_PORTS).open("::" if ":" in self._host else "0.0.0.0")
-        laws = sorted(Law, key=lambda law: law is not self._law)
+        laws = sorted((law.value for law in Law), key=lambda name: name != self._law.value)
         self._offer = offer_answer.offer(
             agent.local_address_for(self._host),
             self._socket.getsockname()[1],
-            [law.payload_type for law in laws],
+            [[name] for name in laws],
             session_id=secrets.randbits(31),
         )
         self._say(f"dialling {target} over {way.transport.name}, {host_port(*way.peer)}")
@@ -213,14 +213,7 @@ class Phone:
         self._stream = MediaStream(
             sock=self._socket,
             pacer=self._pacer,
-            terms=Terms(
-                law,
-                (agreed.remote_host, agreed.remote_port),
-                payload_type=agreed.send_payload_type,
-                receive_payload_type=agreed.receive_payload_type,
-                event_payload_type=agreed.telephone_event,
-                receive_event_payload_type=agreed.receive_telephone_event,
-            ),
+            terms=terms_of(agreed, self._host),
             signalling_host=self._host,
             on_audio=self._hear,
             on_digit=lambda digit: self._say(f"heard the key {digit}"),

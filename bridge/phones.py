@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from bridge.config import Registrar as RegistrarSettings
 from bridge.sip.advertise import family_of
 from bridge.sip.layer import Path
@@ -13,9 +15,11 @@ from bridge.transfer.targets import HERE
 class Phones:
     """Tells our own phones from everybody else, and finds them."""
 
-    def __init__(self, settings: RegistrarSettings, user_agent: UserAgent) -> None:
+    def __init__(self, settings: RegistrarSettings, user_agent: UserAgent, advertised: Collection[str] = ()) -> None:
+        """`advertised` are the addresses that trunks know us by."""
         self._settings = settings
         self._user_agent = user_agent
+        self._advertised = advertised
 
     def is_one(self, target: Uri) -> bool:
         """Whether a URI names a user of our registrar at this very service, registered now or not."""
@@ -34,7 +38,7 @@ class Phones:
         return self._is_own_address(uri.host) and (uri.port or DEFAULT_PORT) in ports
 
     def _is_own_address(self, host: str) -> bool:
-        if any(host == local for _, local, _ in self._user_agent.local):
+        if host in self._advertised or any(host == local for _, local, _ in self._user_agent.local):
             return True
         # To an address of its own a machine sends from that very address.
         return family_of(host) is not None and self._user_agent.local_address_for(host) == host

@@ -7,8 +7,10 @@ import ssl
 from collections.abc import Callable, Collection, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from bridge.audio.format import Format, Linear
 from bridge.audio.g711 import Law
 from bridge.config import OPENAI_URL, Agent, Config, NoiseReduction, Template, Transcription
+from bridge.legs.wishes import G711_FIRST, Wishes
 from bridge.logs import hide
 from bridge.realtime.events import Event
 from bridge.realtime.openai import OpenAIProtocol
@@ -17,8 +19,14 @@ from bridge.realtime.session import Session
 from bridge.realtime.tools import definition
 from bridge.transfer.targets import Targets
 
-_FORMATS = {Law.PCMU: "audio/pcmu", Law.PCMA: "audio/pcma"}
-_LAWS = {"pcmu": Law.PCMU, "pcma": Law.PCMA}
+PCM = Linear(24000)
+"""What every session speaks besides G.711 (reference section 5)."""
+_AS_CONFIGURED: Mapping[str, Format] = {"pcmu": Law.PCMU, "pcma": Law.PCMA, "pcm": PCM}
+_WIRE: Mapping[Format, Json] = {
+    Law.PCMU: {"type": "audio/pcmu"},
+    Law.PCMA: {"type": "audio/pcma"},
+    PCM: {"type": "audio/pcm", "rate": PCM.rate},
+}
 _NOBODY: Mapping[str, str] = {}
 _HEADER = re.compile(r"header\[(.+)\]\Z")
 METADATA_LENGTH = 512
@@ -69,18 +77,33 @@ class Profile:
         """Whether OpenAI's own service would be asked without a key."""
         return self.url.startswith(OPENAI_URL) and "Authorization" not in self._headers
 
-    def law_for(self, caller: Law) -> Law:
-        """The law the session speaks with a caller who speaks `caller`."""
-        return _LAWS.get(self._agent.law, caller)
+    @property
+    def wishes(self) -> Wishes:
+        """What it wants of its callers' legs."""
+        agent = self._agent
+        codecs = tuple((name.upper(),) for name in agent.codecs) or G711_FIRST
+        return Wishes(codecs, agent.echo_guard, agent.digits.inband)
 
-    def session(self, law: Law, on_event: Callable[[Event], None], variables: Mapping[str, str] = _NOBODY) -> Session:
+    @property
+    def agent(self) -> Agent:
+        """How it was configured."""
+        return self._agent
+
+    def format_for(self, caller: Format) -> Format:
+        """What the session speaks with a caller whose leg speaks `caller`: the same where the service can."""
+        return _AS_CONFIGURED.get(self._agent.audio, caller if isinstance(caller, Law) else PCM)
+
+    def session(
+        self, audio: Format, on_event: Callable[[Event], None], variables: Mapping[str, str] = _NOBODY
+    ) -> Session:
         """A session of this agent, not yet open. `variables` are the call's, by name (`records.Origin.variables`)."""
         return Session(
-            OpenAIProtocol(self._options(law, {**variables, "agent": self.name})),
+            OpenAIProtocol(self._options(audio, {**variables, "agent": self.name})),
             url=self.url,
             headers=self._headers,
             tls=self._tls,
             append_ms=self._append_ms,
+            bytes_per_ms=audio.bytes_per_ms,
             on_event=on_event,
         )
 
@@ -103,10 +126,10 @@ class Profile:
         """A tool as the model sees it; None when there is none, or nobody to transfer to."""
         return definition(tool, self.targets.names)
 
-    def _options(self, law: Law, variables: Mapping[str, str]) -> SessionOptions:
+    def _options(self, audio: Format, variables: Mapping[str, str]) -> SessionOptions:
         agent = self._agent
         return SessionOptions(
-            audio_format=_FORMATS[law],
+            audio_format=_WIRE[audio],
             instructions=self._instructions.render(variables) if self._instructions else None,
             greeting=self._greeting.render(variables) if self._greeting is not None else agent.greeting,
             metadata=self.metadata(variables),
@@ -141,8 +164,15 @@ def profiles(config: Config, environ: Mapping[str, str], builtin_url: str) -> di
 
 
 def _turn_detection(agent: Agent) -> Json | None:
-    """The complete object: some servers reset what is left out (reference section 5)."""
-    return agent.turn_detection.model_dump() if agent.turn_detection else None
+    """The complete object: some servers reset what is left out (reference section 5).
+
+    With an interruption on trial the bridge decides who speaks: both switches off, or the server still cancels (quirk
+    B7).
+    """
+    if agent.turn_detection is None:
+        return None
+    ours = {"create_response": False, "interrupt_response": False} if agent.barge_in.mode == "reversible" else {}
+    return agent.turn_detection.model_dump() | ours
 
 
 def _without_none(section: Transcription | NoiseReduction | None) -> Json | None:

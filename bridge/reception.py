@@ -6,13 +6,14 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from bridge.call import Call
 from bridge.config import Config
-from bridge.legs.leg import LegRefused
+from bridge.legs.leg import LegRefused, Party
 from bridge.legs.outgoing import OutgoingLeg
 from bridge.legs.sip import SipLeg
 from bridge.logs import LogBudget
@@ -22,6 +23,8 @@ from bridge.metrics import Meters
 from bridge.phones import Phones
 from bridge.profile import Profile
 from bridge.realtime.events import Event
+from bridge.recorder import Recorder
+from bridge.recording import Recording
 from bridge.records import CallRecord, EndReason, Origin, Refusal, warning
 from bridge.routing import Router, origin_of
 from bridge.sip.identity import Identity
@@ -56,6 +59,7 @@ class Reception:
         ports: PortPool,
         sums: Sums,
         meters: Meters,
+        recorder: Recorder,
         watch: Callable[[Call, Event], None],
     ) -> None:
         self.calls: set[Call] = set()
@@ -69,6 +73,7 @@ class Reception:
         self._ports = ports
         self._sums = sums
         self._meters = meters
+        self._recorder = recorder
         self._watch = watch
         self._refusal_log = LogBudget(REFUSALS_LOGGED_PER_S)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,7 +81,8 @@ class Reception:
     def open(self, user_agent: UserAgent, trunks: Trunks, profiles: Mapping[str, Profile]) -> None:
         """What calls need besides: who signals them, the way out, and who answers. Before the first call."""
         self.user_agent, self.trunks, self.profiles = user_agent, trunks, profiles
-        self._phones = Phones(self._config.registrar, user_agent)
+        advertised = [trunk.advertise for trunk in self._config.trunks.values() if trunk.advertise]
+        self._phones = Phones(self._config.registrar, user_agent, advertised)
 
     async def wait(self, seconds: float) -> None:
         """Until every call is over, `seconds` at most."""
@@ -97,7 +103,8 @@ class Reception:
         if invitation.replaces is not None and replaced is None:
             self._refuse(invitation, Refusal.NOT_YOURS.status, Refusal.NOT_YOURS.word)
             return
-        leg = self._leg(invitation)
+        profile = replaced.profile if replaced is not None else self.profiles[choice.agent]
+        leg = self._leg(invitation, profile)
         try:
             leg.prepare()
         except LegRefused as refused:
@@ -108,13 +115,21 @@ class Reception:
             return
         names = self._config.trunks[admitted.trunk].headers if admitted.trunk in self._config.trunks else ()
         origin = origin_of(identity, admitted, choice, request, names)
-        self._begin(leg, self.profiles[choice.agent], origin, invitation)
+        self._begin(leg, profile, origin, invitation)
 
-    def _leg(self, invitation: Invitation) -> SipLeg:
+    def _leg(self, invitation: Invitation, profile: Profile) -> SipLeg:
         trunk = self._config.trunks.get(invitation.admitted.trunk)
         srtp = trunk.srtp if trunk else "off"
+        invitation.advertise = trunk.advertise if trunk else None
         invitation.authenticator = self.trunks.way(invitation.admitted.trunk).authenticator
-        return SipLeg(invitation, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)
+        return SipLeg(
+            invitation,
+            pacer=self._pacer,
+            ports=self._ports,
+            media=self._config.media,
+            srtp=srtp,
+            wishes=profile.wishes,
+        )
 
     def _replaced(self, invitation: Invitation) -> Call | None:
         """The call whose place an INVITE with Replaces takes: only one of the same trunk, and only one that talks."""
@@ -141,6 +156,7 @@ class Reception:
             is_own_phone=self._phones.is_one,
             watch=self._watch,
             on_turn=self._meters.turn_s.observe,
+            record=partial(self._record, profile),
         )
         self.calls.add(call)
         self._admission.entered(trunk, host)
@@ -149,6 +165,9 @@ class Reception:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda task: self._admission.left(trunk, host))
 
+    def _record(self, profile: Profile, party: Party) -> Recording | None:
+        return self._recorder.begin(profile.name, party.call_id, party.format) if profile.agent.record else None
+
     def _dial(self, call: Call, target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]]) -> OutgoingLeg:
         """Another call, to a phone of ours or on the trunk of a call. Raises LegRefused or ValueError."""
         origin = call.origin
@@ -156,15 +175,16 @@ class Reception:
             return self._ring_phone(target, ring_limit_s, self._own_name(origin, target), headers)
         way = self.trunks.way(origin.trunk, target)
         trunk = self._config.trunks.get(origin.trunk)
-        srtp = trunk.srtp if trunk else "off"
+        srtp, advertise = (trunk.srtp, trunk.advertise) if trunk else ("off", None)
         leg = OutgoingLeg(self.user_agent, pacer=self._pacer, ports=self._ports, media=self._config.media, srtp=srtp)
         leg.dial(
             target,
             ring_limit_s=ring_limit_s,
-            caller=f"<{way.caller}>" if way.caller else self._own_name(origin, target),
+            caller=f"<{way.caller}>" if way.caller else self._own_name(origin, target, advertise),
             routes=way.routes,
             authenticator=way.authenticator,
             headers=headers,
+            advertise=advertise,
             redirects=lambda uri: call.profile.targets.allows(uri, call.base),
         )
         return leg
@@ -180,10 +200,10 @@ class Reception:
         leg.dial(contact, ring_limit_s=ring_limit_s, caller=caller, headers=headers, flow=flow)
         return leg
 
-    def _own_name(self, origin: Origin, target: Uri) -> str:
+    def _own_name(self, origin: Origin, target: Uri, advertise: str | None = None) -> str:
         """Our From: the number that was called, at our address."""
         user = origin.called if _USER.match(origin.called) else "sipbridge"
-        return f"<sip:{user}@{host_port(self.user_agent.local_address_for(target.host))}>"
+        return f"<sip:{user}@{host_port(self.user_agent.local_address_for(target.host, advertise))}>"
 
     # A refused call
 
@@ -217,7 +237,7 @@ class Reception:
         leg = call.leg
         with structlog.contextvars.bound_contextvars(call=_short(leg.call_id)):
             known = call.origin.logged(callers=self._config.log.callers)
-            log.info("call.began", agent=call.profile.name, law=leg.law.name, **known)
+            log.info("call.began", agent=call.profile.name, codec=leg.codec.name, **known)
             try:
                 self._finish(call, await call.run())
             except Exception:  # one call's bug must not end the others; it is logged with its trace
@@ -232,6 +252,7 @@ class Reception:
         if record.answered:
             self._meters.setup_s.observe(record.setup_s)
             self._meters.talk_s.observe(record.talk_s)
+            self._meters.observe_quality(call.leg.stats.quality())
         counts = call.collected()
         log.info(
             "call.ended",
@@ -239,7 +260,7 @@ class Reception:
             **record.origin.logged(callers=self._config.log.callers),
             reason=record.reason.value,
             detail=record.detail or None,
-            law=record.law,
+            codec=record.codec,
             answered=record.answered,
             setup_ms=round(record.setup_s * 1000),
             seconds=round(record.talk_s, 1),

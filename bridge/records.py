@@ -85,6 +85,7 @@ class Counts:
     """What one call has counted so far; sums over calls become metrics."""
 
     barge_ins: int = 0
+    false_starts: int = 0
     truncated_items: int = 0
     deleted_items: int = 0
     digits: int = 0
@@ -156,7 +157,7 @@ class CallRecord:
     agent: str
     reason: EndReason
     detail: str
-    law: str
+    codec: str
     answered: bool
     setup_s: float
     talk_s: float

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _CALL_FIELDS = {
     "barge_ins": "barge_ins",
+    "false_starts": "false_starts",
     "truncated_items": "truncated_items",
     "deleted_items": "deleted_items",
     "late_deltas": "late_deltas",
@@ -29,6 +30,7 @@ _MEDIA_FIELDS = {
     "rtp_packets_sent": "packets_out",
     "rtp_lost": "lost",
     "rtp_late": "late",
+    "rtp_damaged": "damaged",
     "playout_underruns": "underruns",
 }
 
@@ -70,6 +72,11 @@ class Sums:
             totals.add("sip_connections", opened.refused, "refused")
             totals.add("sip_keepalives", opened.keepalives)
             totals.add_all("sip_connections_closed", opened.closed)
+        recorder = self._app.recorder
+        for outcome in ("started", "refused", "limited", "failed"):
+            totals.add("recordings", getattr(recorder, outcome), outcome)
+        totals.add("recorded_bytes", recorder.bytes)
+        totals.add("recording_dropped_seconds", recorder.dropped_ms / 1000)
         totals.add("pacer_skipped_slots", pacer.skipped_slots)
         totals.add("pacer_faults", pacer.faults)
 
@@ -115,3 +122,10 @@ def _add_call(totals: Totals, call: Call) -> None:
             totals.add(name, getattr(stats, field))
         totals.add("rtp_concealed_seconds", stats.concealed_ms / 1000)
         totals.add_all("rtp_dropped", stats.dropped)
+        totals.add("rtp_drift_seconds", stats.jitter.line.drift_inserted_ms / 1000, "inserted")
+        totals.add("rtp_drift_seconds", stats.jitter.line.drift_dropped_ms / 1000, "left_out")
+        totals.add("echo_guard_seconds", stats.echo_suppressed_ms / 1000, "suppressed")
+        totals.add("echo_guard_seconds", stats.echo_passed_ms / 1000, "passed")
+        if stats.reports is not None:
+            totals.add("rtcp_reports", stats.reports.reports_received, "received")
+            totals.add("rtcp_reports", stats.reports.reports_sent, "sent")

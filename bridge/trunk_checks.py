@@ -37,7 +37,9 @@ def trunk_findings(config: Config) -> Iterator[Finding]:
         users = f"{len(trunk.users)} user(s) with a password" if trunk.users else ""
         servers = "the servers it is registered at" if trunk.register_ else ""
         callers = " and ".join(part for part in (networks, users, servers) if part)
-        yield Finding(f"trunk {name}", True, f"calls from {callers}")
+        address = {None: "", "auto": "; our address is found for each peer"}
+        ours = address.get(trunk.advertise, f"; our address there is {trunk.advertise}")
+        yield Finding(f"trunk {name}", True, f"calls from {callers}{ours}")
     if config.registrar.users:
         yield Finding("registrar", True, f"{len(config.registrar.users)} user(s) may register, from anywhere")
     peers = Peers(config)

@@ -60,7 +60,7 @@ class Trunks:
         user_agent.connection_users.append(self)
 
     def _add(self, name: str, register: Register, core: Core) -> None:
-        registration = Registration(core, binding_of(register), SystemRandom())
+        registration = Registration(core, binding_of(register, self._trunks[name].advertise), SystemRandom())
         label = f"{name}/{register.user}"
         if label in self.registrations:
             label = f"{label}@{Uri.parse(register.server[0]).host}"
@@ -179,15 +179,17 @@ def _is_at(binding: Binding, target: Uri) -> bool:
     return target.host in {binding.user.host, *(server.host for server in binding.server)}
 
 
-def binding_of(register: Register) -> Binding:
-    """What to register for one account."""
+def binding_of(register: Register, advertise: str | None = None) -> Binding:
+    """What to register for one account; `advertise` as its trunk has it."""
     servers = tuple(Uri.parse(server) for server in register.server)
     first = servers[0]
     # The domain as an address of record has it: without transport, and without the port of a plain server.
     name, domain = register.address_of_record
     host, port = parse_host_port(domain, "domain") if domain else (first.host, None)
     user = Uri.parse(f"{first.scheme}:{Uri.build(name, host, port).text.removeprefix('sip:')}")
-    return Binding(servers, user, (Credentials(*register.credentials),), expires_s=register.expires_s)
+    return Binding(
+        servers, user, (Credentials(*register.credentials),), expires_s=register.expires_s, advertise=advertise
+    )
 
 
 def _route(server: str) -> str:

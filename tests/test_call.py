@@ -12,6 +12,8 @@ import pytest
 
 from bridge.audio.g711 import Law, translation
 from bridge.call import Call
+from bridge.config import Agent
+from bridge.media.codecs import CODECS
 from bridge.realtime import events as ev
 from bridge.realtime.session import SessionFailed
 from bridge.records import CallRecord, EndReason
@@ -21,7 +23,7 @@ own = ContextVar("own", default="nobody's")
 
 
 class Leg:
-    call_id, caller, dialled, law = "abc", "", "600", Law.PCMU
+    call_id, caller, dialled, codec = "abc", "", "600", CODECS["PCMU"]
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -58,6 +60,12 @@ class Leg:
 
     def end_all(self) -> None: ...
 
+    @property
+    def format(self) -> Any:
+        return self.codec.audio_format
+
+    def record(self, tap: Any) -> None: ...
+
 
 class Session:
     """Opens when told to; its reader gives the events of `feed`."""
@@ -88,6 +96,7 @@ class Session:
 
     def append(self, audio: bytes) -> None: ...
     def greet(self) -> None: ...
+    def user_text(self, words: str) -> None: ...
     def interrupted(self, heard: object, *, by_server: bool = True) -> list[ev.Truncated]:
         return []
 
@@ -96,7 +105,10 @@ class Bench:
     def __init__(self, limit_s: float = 60) -> None:
         self.leg = Leg()
         profile = SimpleNamespace(
-            name="test", law_for=lambda law: law, session=lambda law, on_event, variables: Session(on_event)
+            name="test",
+            agent=Agent(),
+            format_for=lambda audio: audio,
+            session=lambda audio, on_event, variables: Session(on_event),
         )
         self.call = Call(self.leg, profile, session_timeout_s=5, limit_s=limit_s)  # type: ignore[arg-type]
         self.session: Any = self.call.session
@@ -211,8 +223,8 @@ async def test_a_caller_who_changes_his_law_is_translated_anew() -> None:
     await bench.ready()
     code = bytes(range(256))
     bench.leg.on_audio(code)
-    bench.leg.law = Law.PCMA
-    bench.leg.on_law()
+    bench.leg.codec = CODECS["PCMA"]
+    bench.leg.on_format()
     bench.leg.on_audio(code)
     played: list[bytes] = []
     bench.leg.play = lambda item_id, audio: bool(played.append(audio)) or True  # type: ignore[method-assign]

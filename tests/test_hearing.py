@@ -7,6 +7,7 @@ from typing import Any
 
 from bridge.audio.g711 import Law, translation
 from bridge.hearing import Hearing
+from bridge.media.codecs import CODECS
 from bridge.realtime.events import AudioDelta
 from tests.transfer.wooden import Party
 
@@ -39,8 +40,8 @@ def test_two_laws_are_translated_until_the_caller_changes_his() -> None:
     call.hearing.open()
     call.leg.on_audio(CODES)
     call.hearing.play(AudioDelta("i", CODES))
-    call.leg.law = Law.PCMU
-    call.hearing.translate()
+    call.leg.codec = CODECS["PCMU"]
+    call.hearing.convert()
     call.leg.on_audio(CODES)
     assert call.heard == [CODES.translate(translation(Law.PCMA, Law.PCMU)), CODES]
     assert call.leg.played == [("i", CODES.translate(translation(Law.PCMU, Law.PCMA)))]
@@ -51,8 +52,8 @@ def test_a_caller_who_waits_is_not_heard_and_not_spoken_to() -> None:
     call.hearing.open()
     call.hearing.close()
     assert call.cuts == [([], False)] and call.leg.flushes == 1
-    call.leg.law = Law.PCMA
-    call.hearing.translate()  # a re-INVITE while it rings
+    call.leg.codec = CODECS["PCMA"]
+    call.hearing.convert()  # a re-INVITE while it rings
     call.leg.on_audio(CODES)
     call.hearing.end_all()
     assert tuple(call.hearing.flush()) == () and call.leg.flushes == 1, "the ringing tone is none of the session's"

@@ -21,7 +21,7 @@ async def phones() -> Phones:
     listen = [ListenAddress("udp", "127.0.0.1", 0)]
     agent = UserAgent(listen=listen, on_invite=lambda invitation: None, registrar=registrar)
     agent.local = [("udp", "127.0.0.1", 5060), ("tcp", "::1", 5070), ("udp", "0.0.0.0", 5080)]
-    return Phones(SETTINGS.registrar, agent)
+    return Phones(SETTINGS.registrar, agent, ["203.0.113.7"])
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,8 @@ async def phones() -> Phones:
         ("sip:alice@127.0.0.1", True),
         ("sip:alice@127.0.0.1:5080;transport=tcp", True),
         ("sip:alice@[::1]:5070", True),
+        ("sip:alice@203.0.113.7", True),
+        ("sip:alice@203.0.113.7:5061", False),
         ("sip:alice@127.0.0.1:5061", False),
         ("sip:bob@localhost", False),
         ("sip:localhost", False),

@@ -92,12 +92,16 @@ def test_who_may_call_is_said_for_each_trunk() -> None:
         "a": {"peers": ["10.0.0.0/8", "192.0.2.1"], "users": users},
         "b": {"register": account("pbx.example")},
         "c": {},
+        "d": {"peers": ["192.0.2.2"], "advertise": "203.0.113.7"},
+        "e": {"peers": ["192.0.2.3"], "advertise": "auto"},
     }
     said = {finding.what: finding.words for finding in trunk_findings(config(trunks=trunks))}
     assert said == {
         "trunk a": "calls from 10.0.0.0/8, 192.0.2.1 and 1 user(s) with a password",
         "trunk b": "calls from the servers it is registered at",
         "trunk c": "calls from private networks",
+        "trunk d": "calls from 192.0.2.2; our address there is 203.0.113.7",
+        "trunk e": "calls from 192.0.2.3; our address is found for each peer",
     }
     (default,) = trunk_findings(config())
     assert default.well and "calls from private networks only" in default.words

@@ -12,6 +12,8 @@ from ipaddress import ip_network
 from pydantic import Field, model_validator
 
 from .agent import DEFAULT_AGENT, OPENAI_URL, Agent, NoiseReduction, SemanticVad, ServerVad, Transcription, Transfer
+from .caller import BargeIn, Digits
+from .recording import Recording
 from .route import HIDDEN, Route
 from .section import Misplaced, Section
 from .service import Http, Limits, Log, Media
@@ -24,7 +26,9 @@ __all__ = [
     "HIDDEN",
     "OPENAI_URL",
     "Agent",
+    "BargeIn",
     "Config",
+    "Digits",
     "Endpoint",
     "Http",
     "Limits",
@@ -32,6 +36,7 @@ __all__ = [
     "Media",
     "Misplaced",
     "NoiseReduction",
+    "Recording",
     "Register",
     "Registrar",
     "Route",
@@ -57,6 +62,7 @@ class Config(Section):
     media: Media = Media()
     agents: dict[str, Agent] = Field(default={"default": DEFAULT_AGENT})
     routes: tuple[Route, ...] = ()
+    recording: Recording = Recording()
     limits: Limits = Limits()
     http: Http = Http()
     log: Log = Log()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from .section import Json, Section, TransferTarget, WebSocketUrl, web_socket_url
+from .caller import BargeIn, CodecName, Digits, short_barge_in, short_digits
+from .section import AsList, Json, Section, TransferTarget, WebSocketUrl, web_socket_url
 from .template import Template
 
 DEFAULT_MODEL = "gpt-realtime-2.1"
 OPENAI_URL = "wss://api.openai.com/v1/realtime"
-BUILT_IN_TOOLS = ("hang_up", "transfer", "send_digits")
+BUILT_IN_TOOLS = ("hang_up", "transfer", "send_digits", "read_digits")
 _LATER_PROVIDERS = ("azure", "live", "gemini", "elevenlabs")
 
 
@@ -93,8 +94,16 @@ class Agent(Section):
     reasoning_effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
     truncation: str | Json | None = None
     far_end_delay_ms: int = Field(default=0, ge=0, le=1000)
-    law: Literal["caller", "pcmu", "pcma"] = "caller"
-    """The session's G.711 law; `caller` passes the caller's bytes through untouched."""
+    audio: Literal["caller", "pcmu", "pcma", "pcm"] = "caller"
+    """What the session speaks. `caller` passes G.711 through untouched, and is PCM of 24 kHz for wider codecs."""
+    codecs: Annotated[tuple[CodecName, ...], AsList] = ()
+    """The caller's codecs, best first, and no others. Default: pcmu and pcma as the caller prefers, then g722, opus."""
+    barge_in: Annotated[BargeIn, BeforeValidator(short_barge_in)] = BargeIn()
+    digits: Annotated[Digits, BeforeValidator(short_digits)] = Digits()
+    echo_guard: bool = False
+    """Keep the echo of the agent's own voice from the model."""
+    record: bool = False
+    """Keep this agent's calls as files, see `recording`."""
     session: Json = Field(default={})
     """More members of session.update, sent as they are."""
 
@@ -137,6 +146,25 @@ class Agent(Section):
             if isinstance(tool, dict) and tool.get("type") not in ("function", "mcp"):
                 raise ValueError("a tool of your own needs `type: function` or `type: mcp`")
         return value
+
+    @field_validator("codecs")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a codec stands in the list twice: keep one")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Agent:
+        if self.barge_in.mode == "reversible" and self.turn_detection is None:
+            raise ValueError(
+                "barge_in: reversible needs turn_detection: without it nothing tells when the caller speaks"
+            )
+        if self.barge_in.words and self.transcription is None:
+            raise ValueError("barge_in.words needs `transcription`: nothing else tells what the caller said")
+        if self.digits.to == "tool" and "read_digits" not in self.tools:
+            raise ValueError("digits: tool needs the tool read_digits: add it to `tools`")
+        return self
 
     @field_validator("instructions", "greeting")
     @classmethod

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from .section import Address, AsList, AsWord, File, Misplaced, Section
 
@@ -52,6 +52,22 @@ def _realm(text: str) -> str:
     if not _REALM.match(text):
         raise ValueError('use 1 to 128 letters, digits and signs of ASCII, but no " and no \\')
     return text
+
+
+def _reachable(text: str) -> str:
+    if text == "auto":
+        return text
+    try:
+        address = ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        raise ValueError("write an IP address, or auto") from None
+    if address.is_unspecified:
+        raise ValueError("peers cannot send to this address: write the one they reach, or auto")
+    return str(address)
+
+
+Advertise = Annotated[str, AfterValidator(_reachable)]
+"""An address that peers reach us at, or `auto`."""
 
 
 def _as_text(value: Any) -> Any:
@@ -105,7 +121,7 @@ class Sip(Section):
     listen: Annotated[tuple[Annotated[str, AfterValidator(_endpoint)], ...], AsList, AfterValidator(_some)] = (
         "udp://0.0.0.0:5060",
     )
-    advertise: str = "auto"
+    advertise: Advertise = "auto"
     """The address in Contact, Via and SDP: an IP address, or `auto` to find the one that faces each peer."""
     tls: Tls = Tls()
     session_timer: SessionTimer = SessionTimer()
@@ -127,19 +143,6 @@ class Sip(Section):
             if endpoint.port:
                 taken[place] = self.listen[number]
         return self
-
-    @field_validator("advertise")
-    @classmethod
-    def _reachable(cls, value: str) -> str:
-        if value == "auto":
-            return value
-        try:
-            address = ipaddress.ip_address(value.strip("[]"))
-        except ValueError:
-            raise ValueError("write an IP address, or auto") from None
-        if address.is_unspecified:
-            raise ValueError("peers cannot send to this address: write the one they reach, or auto")
-        return str(address)
 
     @model_validator(mode="after")
     def _tls_has_a_certificate(self) -> Sip:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from .section import AsList, AsWord, Domain, Line, Network, Section, Server, domain_of
-from .sip import User
+from .sip import Advertise, User
 
 _HEADER = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]{1,64}\Z")
 MAX_HEADERS = 8
@@ -84,6 +84,8 @@ class Trunk(Section):
     """Where we register; the server's addresses count as peers."""
     proxy: Server | None = None
     """Where calls of ours go first; default: the server we register at, else the target itself."""
+    advertise: Advertise | None = None
+    """Our address in Contact, Via and SDP on this trunk; default: what sip.advertise says."""
     calls: int | None = Field(default=None, ge=1)
     """Calls at a time. Takes the place of limits.per_source for this trunk's peers."""
     calls_per_second: float | None = Field(default=None, gt=0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bridge.audio.g711 import Law
+from bridge.audio.format import Format
+from bridge.media.codecs import Codec
 from bridge.media.playout import Heard
 from bridge.media.stats import MediaStats
+from bridge.media.stream import Tap
 from bridge.records import EndReason
 from bridge.sip.replaces import Replaces
 from bridge.sip.transfer import Referred, Transfer
@@ -28,14 +30,14 @@ class Party(Protocol):
     """One side of a call that talks. The callbacks are set by the call; none comes after `on_ended`."""
 
     call_id: str
-    law: Law
-    """The law the party speaks; with a delayed offer a guess until `on_connected`."""
+    codec: Codec
+    """What is spoken on the wire; with a delayed offer a guess until `on_connected`."""
     on_connected: Callable[[], None]
-    """Audio flows from here, and `law` is final: with the answer, or with the ACK of a delayed offer."""
-    on_law: Callable[[], None]
-    """`law` has changed in the call: from here audio goes both ways in the new one; what was queued is translated."""
+    """Audio flows from here, and `format` is final: with the answer, or with the ACK of a delayed offer."""
+    on_format: Callable[[], None]
+    """`format` has changed in the call: from here audio goes both ways in the new one; what was queued is converted."""
     on_audio: Callable[[bytes], None]
-    """G.711 bytes in the party's law, in order, without holes in time."""
+    """Audio in the party's format, in order, without holes in time."""
     on_digit: Callable[[str], None]
     on_drained: Callable[[], None]
     """The last byte that was queued has left."""
@@ -47,8 +49,12 @@ class Party(Protocol):
     def close(self, reason: EndReason) -> None:
         """End the dialog in whatever way its state asks for, saying why, and free the port. Idempotent."""
 
+    @property
+    def format(self) -> Format:
+        """Of the audio that comes and goes here."""
+
     def play(self, item_id: str, audio: bytes) -> bool:
-        """Queue an item's audio (the party's law). False: refused, the queue is full or the item was flushed."""
+        """Queue an item's audio (the party's format). False: refused, the queue is full or the item was flushed."""
 
     def end_item(self, item_id: str) -> None:
         """No more audio of the item comes."""
@@ -58,6 +64,15 @@ class Party(Protocol):
 
     def flush(self) -> tuple[Heard, ...]:
         """Fall silent now; the answer says what was sent of each item that was cut."""
+
+    def pause(self) -> None:
+        """Fall silent now and keep everything until `unpause` or `flush`."""
+
+    def unpause(self) -> None:
+        """Go on with the first byte that was not heard."""
+
+    def record(self, tap: Tap | None) -> None:
+        """Let `tap` listen to both sides; None: nobody any more."""
 
     def hold(self, on_result: Callable[[int], None] = ...) -> None:
         """Let nothing of the party in until `resume`; `on_result` gets the final status, 200 when it is so."""
@@ -89,7 +104,7 @@ class Party(Protocol):
     def stats(self) -> MediaStats:
         """The counts of its media so far."""
 
-    def summary(self) -> dict[str, int]:
+    def summary(self) -> dict[str, float]:
         """The counts that are worth a place in the log line of the call's end."""
 
 

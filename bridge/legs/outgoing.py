@@ -64,13 +64,14 @@ class OutgoingLeg(DialogLeg):
         headers: Sequence[tuple[str, str]] = (),
         redirects: Callable[[Uri], bool] = lambda uri: False,
         flow: Path | None = None,
+        advertise: str | None = None,
     ) -> None:
-        """Place the call, by `flow` to a phone that is registered with us.
+        """Place the call, by `flow` to a phone that is registered with us; `advertise` as in `UserAgent.invite`.
 
         Raises LegRefused without a port, ValueError for a target or header nobody can send.
         """
         host = flow.peer[0] if flow is not None else _first_hop(target, routes)
-        local_address = self._user_agent.local_address_for(host)
+        local_address = self._user_agent.local_address_for(host, advertise)
         try:
             # A name, or a redirection, may lead elsewhere: with the answer we know where.
             known = family_of(host) is not None
@@ -89,6 +90,7 @@ class OutgoingLeg(DialogLeg):
                 ring_limit_s=ring_limit_s,
                 redirects=redirects,
                 flow=flow,
+                advertise=advertise,
             )
         except ValueError:
             self.release()

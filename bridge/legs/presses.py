@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Literal
 
-Way = Literal["rtp", "info"]
+Way = Literal["rtp", "info", "tone"]
 
 WINDOW_S = 0.4
 """How far the two tellings of one press lie apart. RTP tells a key when it is let go, INFO when it is pressed or let

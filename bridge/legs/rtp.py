@@ -8,25 +8,28 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from typing import cast
 
-from bridge.audio.g711 import Law, silence
+from bridge.audio.format import Format, silence_of
 from bridge.config import Media as MediaSettings
+from bridge.legs.agreement import terms_of
 from bridge.legs.presses import Presses, Way
+from bridge.legs.wishes import Wishes
+from bridge.media.codecs import CODECS, why_not
+from bridge.media.echo import EchoGuard
 from bridge.media.pacer import Pacer
 from bridge.media.playout import Heard
 from bridge.media.ports import PortPool, RtpSocket
-from bridge.media.srtp import Keys
 from bridge.media.stats import MediaStats
-from bridge.media.stream import MediaStream
+from bridge.media.stream import MediaStream, Tap
 from bridge.media.terms import Direction, Terms
+from bridge.media.tones import Tones
 from bridge.sip import offer_answer, sdes
-from bridge.sip.audio_line import TELEPHONE_EVENT
+from bridge.sip.audio_line import OFFERED, Tiers
 from bridge.sip.offer_answer import Negotiated
-from bridge.sip.sdes import Policy, Security
+from bridge.sip.sdes import Policy
 from bridge.sip.sdp import SessionDescription
 
-PAYLOAD_TYPES = (Law.PCMU.payload_type, Law.PCMA.payload_type)
+WISHES = Wishes()
 
 
 def nothing(*_: object) -> None:
@@ -41,10 +44,18 @@ class RtpLeg:
     `srtp` says which descriptions are taken: off, optional or required.
     """
 
-    def __init__(self, *, pacer: Pacer, ports: PortPool, media: MediaSettings, srtp: Policy = "off") -> None:
-        self.law = Law.PCMU
+    def __init__(
+        self,
+        *,
+        pacer: Pacer,
+        ports: PortPool,
+        media: MediaSettings,
+        srtp: Policy = "off",
+        wishes: Wishes = WISHES,
+    ) -> None:
+        self.codec = CODECS["PCMU"]
         self.on_connected: Callable[[], None] = nothing
-        self.on_law: Callable[[], None] = nothing
+        self.on_format: Callable[[], None] = nothing
         self.on_audio: Callable[[bytes], None] = nothing
         self.on_digit: Callable[[str], None] = nothing
         self.on_drained: Callable[[], None] = nothing
@@ -59,6 +70,8 @@ class RtpLeg:
         self._ports = ports
         self._media = media
         self._srtp: Policy = srtp
+        self._wishes = wishes
+        self._codecs = [tier for names in wishes.codecs if (tier := [name for name in names if not why_not(name)])]
         self._socket: RtpSocket | None = None  # before `open_port`
         self._session_id = secrets.randbits(31)
         self._ours: SessionDescription | None = None  # until the first pair is settled
@@ -66,6 +79,11 @@ class RtpLeg:
         self._presses = Presses()
         self._connected = False
         self._released = False
+
+    @property
+    def format(self) -> Format:
+        """Of the audio that comes and goes here."""
+        return self.codec.audio_format
 
     # Descriptions
 
@@ -82,13 +100,15 @@ class RtpLeg:
     def describe(self, wanted: Direction | None = None) -> SessionDescription:
         """An offer of ours: everything that we can do, with what holds now coming first."""
         agreed = self.agreed
+        events = agreed.receive_telephone_event if agreed is not None else None
         return offer_answer.offer(
             self._local_address,
             self._port,
             self._preferences(),
             session_id=self._session_id,
             direction=wanted or self.wanted,
-            event=(agreed.receive_telephone_event if agreed is not None else None) or TELEPHONE_EVENT,
+            payload_types=OFFERED | ({name: number for number, name in agreed.receives_as} if agreed else {}),
+            events={events[1]: events[0]} if events is not None else offer_answer.EVENTS,
             crypto=self._keys_to_offer(),
             previous=self._ours,
         )
@@ -101,8 +121,6 @@ class RtpLeg:
             self._port,
             self._preferences(),
             session_id=self._session_id,
-            # What flows goes on when the offer still has it: a change of law for nothing may be heard.
-            prefer_ours=self.agreed is not None,
             direction=self.wanted,
             srtp=self._srtp,
             security=self.agreed.security if self.agreed is not None else None,
@@ -114,8 +132,12 @@ class RtpLeg:
         """What the other side says to an offer of `describe`; SipError 488 and all stays as it was."""
         self._settle(ours, offer_answer.accept(ours, answer))
 
-    def _preferences(self) -> tuple[int, ...]:
-        return tuple(sorted(PAYLOAD_TYPES, key=lambda number: number != self.law.payload_type))
+    def _preferences(self) -> Tiers:
+        """What flows goes on when the other side still has it: a change of codec for nothing may be heard."""
+        if self.agreed is None:
+            return self._codecs
+        now = self.codec.name
+        return [[now], *([name for name in tier if name != now] for tier in self._codecs)]
 
     def _keys_to_offer(self) -> tuple[sdes.Crypto, ...]:
         """With srtp optional a first offer is a plain one: few peers take one that asks for both."""
@@ -124,39 +146,19 @@ class RtpLeg:
         return sdes.offered() if self._srtp == "required" else ()
 
     def _settle(self, ours: SessionDescription, agreed: Negotiated) -> None:
-        terms = self._terms(agreed)
+        terms = terms_of(agreed, self._signalling_host)
         if _is_broadcast(terms.remote):
             raise offer_answer.refusal_of_address(self._local_address)
         self._ours, self.agreed = ours, agreed
+        changes = terms.codec.audio_format != self.format
+        self.codec = terms.codec
         if self.stream is None:
-            self.law = terms.law
             self._open_stream(terms)
             return
         self.stream.follow(terms)
-        if self.law is not terms.law:
-            self.law = terms.law
-            self.on_law()
-
-    def _terms(self, agreed: Negotiated) -> Terms:
-        return Terms(
-            Law[agreed.codec],
-            self._remote(agreed),
-            direction=cast(Direction, agreed.direction),
-            payload_type=agreed.send_payload_type,
-            receive_payload_type=agreed.receive_payload_type,
-            also_receives={number: Law[codec] for number, codec in agreed.receives_as},
-            event_payload_type=agreed.telephone_event,
-            receive_event_payload_type=agreed.receive_telephone_event,
-            keys=_keys(agreed.security),
-        )
-
-    def _remote(self, agreed: Negotiated) -> tuple[str, int]:
-        """Where to send; a name in c= is not looked up: the signalling source is the better guess than a wait."""
-        try:
-            ipaddress.ip_address(agreed.remote_host)
-        except ValueError:
-            return self._signalling_host, agreed.remote_port
-        return agreed.remote_host, agreed.remote_port
+        if changes:
+            self._fit_filters(self.stream)
+            self.on_format()
 
     def _open_stream(self, terms: Terms) -> None:
         assert self._socket is not None
@@ -172,8 +174,22 @@ class RtpLeg:
             on_digit=lambda digit: self.press("rtp", digit),
             on_fault=lambda error: self.on_ended("fault", repr(error)),
             on_timeout=lambda: self.on_ended("rtp_timeout", f"no RTP for {self._media.rtp_timeout_s:g} s"),
+            open_rtcp=self._open_rtcp,
         )
         self.stream.playout.on_drained = lambda: self.on_drained()
+        self._fit_filters(self.stream)
+
+    def _fit_filters(self, stream: MediaStream) -> None:
+        """What hears the caller before the call does; made anew when the format changes."""
+        stream.unfilter()
+        if self._wishes.echo_guard:
+            stream.guard(EchoGuard(self.format))
+        if self._wishes.inband_digits:
+            stream.filter(Tones(self.format, lambda digit: self.press("tone", digit)))
+
+    def _open_rtcp(self) -> socket.socket | None:
+        assert self._socket is not None
+        return self._ports.companion(self._socket)
 
     def connect(self) -> None:
         """The call is answered: from here audio and keys count."""
@@ -211,6 +227,21 @@ class RtpLeg:
         """Fall silent; what was sent of each item that was cut."""
         return self.stream.playout.flush() if self.stream is not None else ()
 
+    def pause(self) -> None:
+        """Fall silent and keep everything until `unpause` or `flush`."""
+        if self.stream is not None:
+            self.stream.playout.pause()
+
+    def unpause(self) -> None:
+        """Go on with the first byte that was not heard."""
+        if self.stream is not None:
+            self.stream.playout.resume()
+
+    def record(self, tap: Tap | None) -> None:
+        """Let `tap` listen to both sides; None: nobody any more."""
+        if self.stream is not None:
+            self.stream.record(tap)
+
     @property
     def drained(self) -> bool:
         """Whether nothing waits to be played."""
@@ -226,12 +257,13 @@ class RtpLeg:
         """The stream's counts, also after its end."""
         return self.stream.stats if self.stream is not None else self._no_stats
 
-    def summary(self) -> dict[str, int]:
+    def summary(self) -> dict[str, float]:
         """The counts that are worth a place in the log line of the call's end."""
         counts = self.stats.counts()
         shown = ("packets_in", "packets_out", "lost", "late", "concealed_ms", "underruns", "skipped")
         strangers = {"strangers": counts["dropped.stranger"]} if "dropped.stranger" in counts else {}
-        return {name: counts[name] for name in shown} | strangers
+        drift = {"drift_ms": self.stats.drift_ms} if self.stats.drift_ms else {}
+        return {name: counts[name] for name in shown} | drift | strangers | self.stats.quality()
 
     def press(self, way: Way, key: str) -> None:
         """The other side pressed a key, as `way` tells it."""
@@ -241,7 +273,7 @@ class RtpLeg:
     def _hear(self, audio: bytes) -> None:
         """The caller's audio; while the caller holds us, silence of the same length instead of music."""
         if self.stream is not None and self.stream.direction != "sendrecv":
-            audio = silence(len(audio), self.law)
+            audio = silence_of(1, self.format) * (len(audio) // self.format.bytes_per_ms)
         self.on_audio(audio)
 
 
@@ -265,7 +297,3 @@ def _is_broadcast(remote: tuple[str, int]) -> bool:
         except OSError as error:
             return error.errno == errno.EACCES
     return False
-
-
-def _keys(security: Security | None) -> Keys | None:
-    return None if security is None else Keys(security.ours.suite, security.ours.key, security.theirs.key)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from bridge.config import Media as MediaSettings
 from bridge.legs.dialog import DialogLeg
 from bridge.legs.leg import LegRefused
-from bridge.legs.rtp import nothing
+from bridge.legs.rtp import WISHES, nothing
+from bridge.legs.wishes import Wishes
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
 from bridge.records import EndReason
@@ -28,8 +29,9 @@ class SipLeg(DialogLeg):
         ports: PortPool,
         media: MediaSettings,
         srtp: Policy = "off",
+        wishes: Wishes = WISHES,
     ) -> None:
-        super().__init__(pacer=pacer, ports=ports, media=media, srtp=srtp)
+        super().__init__(pacer=pacer, ports=ports, media=media, srtp=srtp, wishes=wishes)
         self.call_id = invitation.id
         self.caller = invitation.caller.uri.user or ""
         self.dialled = invitation.request.uri.user or ""

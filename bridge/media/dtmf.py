@@ -12,7 +12,6 @@ from bridge.media.rtp import TIMESTAMP_MASK, RtpPacket, timestamp_ahead
 
 DIGITS = "0123456789*#ABCD"
 """Events 0 to 15 (RFC 4733 table 3)."""
-FRAME = 160
 END_REPEATS = 3
 """How often the end of an event is sent (RFC 4733 section 2.5.1.4)."""
 LONGEST = 0xFFFF
@@ -105,33 +104,36 @@ def _is_older(packet: RtpPacket, running: RtpPacket) -> bool:
 
 
 class DtmfSender:
-    """The packets of one key on a 20 ms grid. All of them carry the timestamp of the first.
+    """The packets of one key, one per slot. All of them carry the timestamp of the first.
 
-    With `RtpWriter`: `packet(payload, event_payload_type, 0, marker)` for each pull, then `skip(samples)`.
+    With `RtpWriter`: `packet(payload, event_payload_type, 0, marker)` for each pull, then `skip` the slot's ticks.
     """
 
-    def __init__(self, digit: str, duration_ms: int = 100, volume: int = 10) -> None:
+    def __init__(
+        self, digit: str, duration_ms: int = 100, volume: int = 10, *, slot_ms: int = 20, clock_rate: int = 8000
+    ) -> None:
         """`volume` in dBm0 below zero, 0 to 63. ValueError on what is no digit or no such length."""
         if len(digit) != 1 or digit.upper() not in DIGITS:
             raise ValueError(f"{digit!r} is no telephone key")
-        if not 0 < duration_ms <= LONGEST // 8:
+        self._duration = duration_ms * clock_rate // 1000
+        if not 0 < self._duration <= LONGEST:
             raise ValueError(f"a key of {duration_ms} ms cannot be sent as one event")
         self._event = DIGITS.index(digit.upper())
         self._volume = volume & 0x3F
-        self._frames = -(-duration_ms * 8 // FRAME)
-        self._duration = duration_ms * 8
+        self._slot = slot_ms * clock_rate // 1000
+        self._packets = -(-duration_ms // slot_ms)
         self._sent = 0
 
     @property
     def samples(self) -> int:
-        """Time that the packets pulled so far take."""
-        return self._sent * FRAME
+        """Time that the packets pulled so far take, in units of the events' clock."""
+        return self._sent * self._slot
 
     def pull(self) -> tuple[bytes, bool] | None:
-        """Payload and marker bit for the next 20 ms; None after the last repeated end."""
-        if self._sent >= self._frames + END_REPEATS - 1:
+        """Payload and marker bit for the next slot; None after the last repeated end."""
+        if self._sent >= self._packets + END_REPEATS - 1:
             return None
         self._sent += 1
-        end = _END if self._sent >= self._frames else 0
-        duration = min(self._sent * FRAME, self._duration)
+        end = _END if self._sent >= self._packets else 0
+        duration = min(self._sent * self._slot, self._duration)
         return _EVENT.pack(self._event, end | self._volume, duration), self._sent == 1

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 
 from bridge.media.rtp import RtpError, RtpPacket, parse
-from bridge.media.source import SourceLatch
+from bridge.media.source import Address, SourceLatch
 from bridge.media.srtp import Opener, Sealer
 from bridge.media.stats import MediaStats
 
@@ -13,6 +13,8 @@ BATCH = 32
 """Datagrams per wake-up: a flood on one port must not hold the loop."""
 LARGEST = 1500
 """Bytes. G.711 of 60 ms is 492; more than an Ethernet frame is not for us."""
+
+Rtcp = Callable[[bytes, Address, float], None]
 
 
 class RtpEndpoint:
@@ -33,6 +35,8 @@ class RtpEndpoint:
         deliver: Callable[[RtpPacket, float], None],
     ) -> None:
         self.latch = latch
+        self.on_rtcp: Rtcp | None = None
+        """Gets RTCP that comes on this port, with its source and `now`; None: it is dropped."""
         self._sock = sock
         self._stats = stats
         self._clock = clock
@@ -43,6 +47,7 @@ class RtpEndpoint:
 
     def protect(self, opener: Opener | None, sealer: Sealer | None) -> None:
         """SRTP from now on; without either, plain RTP in that direction, which costs no call more than before."""
+        self.opener, self.sealer = opener, sealer
         self._parse = opener.open if opener is not None else parse
         self.sealed = sealer is not None
         """Whether what goes out is encrypted."""
@@ -51,6 +56,19 @@ class RtpEndpoint:
         else:
             seal, send = sealer.seal, self._send
             self.send = lambda datagram: send(seal(datagram))
+
+    def send_report(self, report: bytes, destination: Address, sock: socket.socket | None) -> None:
+        """Send RTCP from `sock`, None: from the port of RTP. What the machine does not take is lost."""
+        if self.sealer is not None:
+            report = self.sealer.seal_report(report)
+        try:
+            (sock or self._sock).sendto(report, destination)
+        except OSError:
+            self._stats.send_failures += 1
+
+    def open_report(self, datagram: bytes) -> bytes:
+        """The RTCP inside; RtpError when it should be protected and is not by the caller's key."""
+        return self.opener.open_report(datagram) if self.opener is not None else datagram
 
     def start(self) -> None:
         """Read from now on, in the running loop. What came before is read too."""
@@ -83,7 +101,7 @@ class RtpEndpoint:
             admitted = self._admit(datagram, source[:2], now)
             if isinstance(admitted, RtpPacket):
                 self._deliver(admitted, now)
-            else:
+            elif admitted:
                 self._stats.drop(admitted)
 
     def _send(self, datagram: bytes) -> bool:
@@ -97,7 +115,7 @@ class RtpEndpoint:
         return True
 
     def _admit(self, datagram: bytes, source: tuple[str, int], now: float) -> RtpPacket | str:
-        """The caller's packet in a datagram; the reason for anything else."""
+        """The caller's packet in a datagram; for anything else the reason to count, empty for RTCP."""
         if not self.latch.knows(source):
             return "stranger"
         if len(datagram) > LARGEST:
@@ -105,6 +123,9 @@ class RtpEndpoint:
         try:
             packet = self._parse(datagram)
         except RtpError as error:
+            if error.reason == "rtcp" and self.on_rtcp is not None:
+                self.on_rtcp(datagram, source, now)
+                return ""
             return error.reason
         if not self.latch.accept(source, packet, now):
             return "stranger"

@@ -1,44 +1,30 @@
 """The jitter buffer of the caller's audio: no delay for what is in order, a true time line for what is not.
 
-A model does not play audio on a clock, so there is no playout delay: a packet in order leaves in the call that
-brings it. Only behind a gap packets wait, at most `wait_ms`; then the gap is concealed (`concealment`).
-Milliseconds in are milliseconds out, because the model tells time by the audio that it got.
+A model does not play audio on a clock, so there is no playout delay: a packet in order leaves in the call that brings
+it. Only behind a gap packets wait, at most `wait_ms`; then the gap is concealed. Here sequence numbers are put in
+order; what the packets then become is the time line's (`timeline`).
 """
 
-from dataclasses import dataclass, replace
+from bridge.audio.format import Format
+from bridge.media.codecs import Decoder
+from bridge.media.rtp import SEQUENCE_MASK, TIMESTAMP_MASK, RtpPacket, sequence_ahead
+from bridge.media.timeline import Arrival, TimeLine
 
-from bridge.audio.g711 import BYTES_PER_MS, RATE, Law, silence, translation
-from bridge.media.concealment import conceal
-from bridge.media.rtp import SEQUENCE_MASK, TIMESTAMP_MASK, RtpPacket, sequence_ahead, timestamp_ahead
-
-MAX_GAP = RATE
-"""Samples. A longer jump of the timestamp is a new time line, not a second of silence to invent."""
 MAX_MISORDER = 100
 """Packets. A sequence number further off is a stray or a new beginning (RFC 3550 appendix A.1)."""
-FRAME = 160
 OWN_STALL = 0.1
 """Seconds between two `due` calls that mean that we were away, not the caller."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    sequence: int
-    timestamp: int
-    payload: bytes | None
-    """None for a packet without audio, which stands for `samples` of silence."""
-    samples: int
-    at: float
-
-
 class JitterBuffer:
-    """Puts the packets of one caller in order. `put` and `due` give G.711 bytes, oldest first.
+    """Puts the packets of one caller in order. `put` and `due` give audio in the leg's format, oldest first.
 
     When packets stop altogether (silence suppression, mute), silence flows in real time from `starve_ms` on,
     so that the model can hear that the caller has stopped speaking; None turns that off.
     """
 
-    def __init__(self, law: Law, wait_ms: float = 60, *, starve_ms: float | None = 200) -> None:
-        self.law = law
+    def __init__(self, audio_format: Format, wait_ms: float = 60, *, starve_ms: float | None = 200) -> None:
+        self.line = TimeLine(audio_format)
         self.received = 0
         self.concealed = 0
         """Packets that were not there in time, whether they came later or not."""
@@ -46,27 +32,22 @@ class JitterBuffer:
         """Of those concealed, the ones that came after all."""
         self.duplicate = 0
         self.reordered = 0
-        self.resyncs = 0
-        """New beginnings: another source, a jump of sequence or timestamp."""
+        self.beginnings = 0
+        """Other sources, and jumps of the sequence."""
         self.strays = 0
-        self.concealed_samples = 0
-        self.silence_samples = 0
-        """Silence put in place of events and of pauses in which nothing was sent."""
+        self.gap_deadline: float | None = None
+        """When the gap that shows now is given up; None while nothing is held."""
         self._lost = 0
         self._wait = wait_ms / 1000
         self._starve = None if starve_ms is None else max(starve_ms, wait_ms) / 1000
         self._ssrc: int | None = None  # until the first packet
         self._sequence = 0  # of the packet that is next in order
-        self._timestamp = 0  # where the time line has got to
-        self._last = b""
-        self._held: dict[int, _Arrival] = {}
-        self._gap_deadline: float | None = None  # while nothing is held
+        self._held: dict[int, Arrival] = {}
         self._given_up: dict[int, None] = {}  # concealed sequence numbers, oldest first
-        self._probation: _Arrival | None = None  # the last packet far out of order
-        self._event_end: int | None = None  # timestamp up to which silence stands for an event
+        self._probation: Arrival | None = None  # the last packet far out of order
         self._heard_at: float | None = None  # before the first packet and while suspended
         self._due_at = 0.0
-        self._ahead = 0  # samples of silence that flowed since the last packet
+        self._ahead = 0  # ticks of silence that flowed since the last packet
 
     @property
     def lost(self) -> int:
@@ -75,82 +56,103 @@ class JitterBuffer:
         return self._lost
 
     @property
+    def resyncs(self) -> int:
+        """New beginnings: another source, a jump of sequence or timestamp."""
+        return self.beginnings + self.line.resyncs
+
+    @property
     def concealed_ms(self) -> int:
         """Audio made up for lost packets."""
-        return self.concealed_samples // BYTES_PER_MS
+        return round(self.line.concealed_s * 1000)
 
     @property
     def silence_ms(self) -> int:
         """Silence in place of events and pauses."""
-        return self.silence_samples // BYTES_PER_MS
+        return round(self.line.silence_s * 1000)
 
     @property
     def next_deadline(self) -> float | None:
         """When `due` has something to give at the latest, if no packet comes; None before the first packet."""
         starved = None
         if self._starve is not None and self._heard_at is not None:
-            behind = self._wait + (self._ahead + FRAME) / RATE
+            behind = self._wait + (self._ahead + self.line.frame) * self.line.tick_s
             starved = self._heard_at + max(self._starve, behind)
-        return min((at for at in (self._gap_deadline, starved) if at is not None), default=None)
+        return min((at for at in (self.gap_deadline, starved) if at is not None), default=None)
 
-    def put(self, packet: RtpPacket, now: float) -> list[bytes]:
-        """Take a packet of audio; what can leave now, leaves. In order that is the payload itself, untouched."""
+    def put(self, packet: RtpPacket, now: float, decoder: Decoder | None = None) -> list[bytes]:
+        """Take a packet of audio; what can leave now, leaves. In order and of the leg's law it is untouched."""
         self.received += 1
-        payload = packet.payload
+        payload, line = packet.payload, self.line
+        decoder = decoder or line.default
         if (
             packet.sequence == self._sequence
-            and packet.timestamp == self._timestamp
+            and packet.timestamp == line.timestamp
             and packet.ssrc == self._ssrc
+            and decoder is line.decoder
+            and decoder.is_plain
             and not self._held
+            and not line.drift.owed
         ):
+            ticks = len(payload)
             self._sequence = (packet.sequence + 1) & SEQUENCE_MASK
-            self._timestamp = (packet.timestamp + len(payload)) & TIMESTAMP_MASK
-            self._last = payload
             self._heard_at = now
             self._ahead = 0
+            line.timestamp = (packet.timestamp + ticks) & TIMESTAMP_MASK
+            line.history.append(payload)
+            line.given += ticks
+            transit = now - line.given * line.tick_s
+            if transit < line.drift.least:
+                line.drift.least = transit
             return [payload]
-        arrival = _Arrival(packet.sequence, packet.timestamp, payload, len(payload), now)
-        return self._accept(packet.ssrc, arrival)
+        arrival = Arrival(packet.sequence, packet.timestamp, payload, decoder.ticks(payload), now, decoder)
+        out = self._accept(packet.ssrc, arrival)
+        if out:
+            line.settle(out, now)
+        return out
 
-    def put_silent(self, packet: RtpPacket, samples: int, now: float) -> list[bytes]:
+    def put_silent(self, packet: RtpPacket, ticks: int, now: float) -> list[bytes]:
         """Take a packet without audio (telephone-event, comfort noise) that shares the sequence.
 
-        Silence fills the time line up to `samples` after the packet's timestamp.
+        Silence fills the time line up to `ticks` after the packet's timestamp.
         """
         self.received += 1
-        arrival = _Arrival(packet.sequence, packet.timestamp, None, samples, now)
+        arrival = Arrival(packet.sequence, packet.timestamp, None, ticks, now, self.line.decoder)
         return self._accept(packet.ssrc, arrival)
 
     def due(self, now: float) -> list[bytes]:
         """What must leave by `now`: concealment and what waited behind it, silence for a silent caller."""
-        out: list[bytes] = []
-        while self._gap_deadline is not None and now >= self._gap_deadline:
-            self._give_up_gap(out)
+        out = self.give_up(now)
         if self._starve is not None and self._heard_at is not None and now - self._heard_at >= self._starve:
             self._flow_silence(now, out)
         self._due_at = now
+        self.line.drift.judge(now)
         return out
 
-    def change_law(self, law: Law) -> None:
-        """The caller speaks another law from now on; what waits is put into it."""
-        table = translation(self.law, law)
-        self.law = law
-        if table is None:
-            return
-        self._last = self._last.translate(table)
-        for sequence, held in self._held.items():
-            if held.payload is not None:
-                self._held[sequence] = replace(held, payload=held.payload.translate(table))
+    def give_up(self, now: float) -> list[bytes]:
+        """Of that only what stands behind gaps whose time is up."""
+        out: list[bytes] = []
+        while self.gap_deadline is not None and now >= self.gap_deadline:
+            self._give_up_gap(out)
+        return out
+
+    def change_format(self, audio_format: Format, decoder: Decoder | None = None) -> list[bytes]:
+        """Give another format from now on, made by `decoder`. Returns what waited, in the format of before."""
+        out: list[bytes] = []
+        while self._held:
+            self._give_up_gap(out)
+        self.line.change_format(audio_format, decoder)
+        return out
 
     def suspend(self) -> None:
         """Nobody is expected to send (hold): let no silence flow until the next packet."""
         self._heard_at = None
         self._ahead = 0
+        self.line.drift.restart()
 
-    def _accept(self, ssrc: int, arrival: _Arrival) -> list[bytes]:
+    def _accept(self, ssrc: int, arrival: Arrival) -> list[bytes]:
         out: list[bytes] = []
         ahead = sequence_ahead(arrival.sequence, self._sequence)
-        if ssrc != self._ssrc:
+        if ssrc != self._ssrc or arrival.decoder.clock_rate != self.line.clock:
             self._begin(ssrc, arrival, out)
         elif not -MAX_MISORDER <= ahead <= MAX_MISORDER:
             self._try_new_beginning(ssrc, arrival, out)
@@ -166,20 +168,19 @@ class JitterBuffer:
         self._ahead = 0
         return out
 
-    def _begin(self, ssrc: int, arrival: _Arrival, out: list[bytes]) -> None:
+    def _begin(self, ssrc: int, arrival: Arrival, out: list[bytes]) -> None:
         """Start a time line at `arrival`; what the old one still held goes before it."""
         while self._held:
             self._give_up_gap(out)
-        self.resyncs += self._ssrc is not None
+        self.beginnings += self._ssrc is not None
+        self.line.begin(arrival)
         self._ssrc = ssrc
         self._sequence = arrival.sequence
-        self._timestamp = arrival.timestamp
         self._given_up.clear()
-        self._event_end = None
         self._probation = None
         self._play(arrival, out)
 
-    def _try_new_beginning(self, ssrc: int, arrival: _Arrival, out: list[bytes]) -> None:
+    def _try_new_beginning(self, ssrc: int, arrival: Arrival, out: list[bytes]) -> None:
         """One packet far off may be a stray; two in a row are a sender that started over."""
         first = self._probation
         if first is not None and arrival.sequence == (first.sequence + 1) & SEQUENCE_MASK:
@@ -196,7 +197,7 @@ class JitterBuffer:
         else:
             self.duplicate += 1
 
-    def _hold(self, arrival: _Arrival, ahead: int) -> None:
+    def _hold(self, arrival: Arrival, ahead: int) -> None:
         if arrival.sequence in self._held:
             self.duplicate += 1
             return
@@ -210,7 +211,7 @@ class JitterBuffer:
     def _set_gap_deadline(self) -> None:
         """The gap showed when the first packet behind it came."""
         held = self._held.values()
-        self._gap_deadline = min(arrival.at for arrival in held) + self._wait if held else None
+        self.gap_deadline = min(arrival.at for arrival in held) + self._wait if held else None
 
     def _give_up_gap(self, out: list[bytes]) -> None:
         """Conceal what is missing before the first packet held, then play on from there."""
@@ -220,12 +221,7 @@ class JitterBuffer:
             self.concealed += 1
         while len(self._given_up) > 2 * MAX_MISORDER:
             del self._given_up[next(iter(self._given_up))]
-        timestamp = self._held[first].timestamp
-        gap = timestamp_ahead(timestamp, self._timestamp)
-        if 0 < gap <= MAX_GAP:
-            out.append(conceal(self._last, gap, self.law))
-            self.concealed_samples += gap
-            self._timestamp = timestamp
+        self.line.conceal_until(self._held[first].timestamp, out)
         self._sequence = first
         self._play_held(out)
 
@@ -234,40 +230,9 @@ class JitterBuffer:
             self._play(arrival, out)
         self._set_gap_deadline()
 
-    def _play(self, arrival: _Arrival, out: list[bytes]) -> None:
+    def _play(self, arrival: Arrival, out: list[bytes]) -> None:
         self._sequence = (arrival.sequence + 1) & SEQUENCE_MASK
-        if arrival.payload is None:
-            self._play_event(arrival, out)
-        else:
-            self._play_audio(arrival.timestamp, arrival.payload, out)
-
-    def _play_event(self, arrival: _Arrival, out: list[bytes]) -> None:
-        end = (arrival.timestamp + arrival.samples) & TIMESTAMP_MASK
-        gap = timestamp_ahead(end, self._timestamp)
-        if 0 < gap <= MAX_GAP:
-            self._append_silence(gap, out)
-            self._event_end = end
-
-    def _play_audio(self, timestamp: int, payload: bytes, out: list[bytes]) -> None:
-        if self._event_end is not None:
-            # Some phones send audio beside an event; the silence of the event has taken its place.
-            covered = timestamp_ahead(self._event_end, timestamp)
-            if 0 < covered <= MAX_GAP:
-                timestamp = (timestamp + min(covered, len(payload))) & TIMESTAMP_MASK
-                payload = payload[covered:]
-                if not payload:
-                    return
-            self._event_end = None
-        gap = timestamp_ahead(timestamp, self._timestamp)
-        if 0 < gap <= MAX_GAP:
-            self._append_silence(gap, out)
-        else:
-            # Backwards is not far when silence flowed in a pause that the caller's clock does not count.
-            self.resyncs += abs(gap) > MAX_GAP
-        self._timestamp = (timestamp + len(payload)) & TIMESTAMP_MASK
-        if payload:
-            self._last = payload
-            out.append(payload)
+        self.line.play(arrival, out)
 
     def _flow_silence(self, now: float, out: list[bytes]) -> None:
         """Let silence flow, `wait_ms` behind the clock so that the next timestamp can still set the length."""
@@ -275,13 +240,9 @@ class JitterBuffer:
         if now - self._due_at > OWN_STALL:
             # The packets of our own stall wait in the socket: they come first.
             return
-        owed = int((now - self._heard_at - self._wait) * RATE) - self._ahead
-        samples = min(owed - owed % FRAME, MAX_GAP)
-        if samples > 0:
-            self._append_silence(samples, out)
-            self._ahead += samples
-
-    def _append_silence(self, samples: int, out: list[bytes]) -> None:
-        out.append(silence(samples, self.law))
-        self.silence_samples += samples
-        self._timestamp = (self._timestamp + samples) & TIMESTAMP_MASK
+        line = self.line
+        owed = int((now - self._heard_at - self._wait) * line.clock) - self._ahead
+        ticks = min(owed - owed % line.frame, line.clock)
+        if ticks > 0:
+            line.silence(ticks, out)
+            self._ahead += ticks

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from bridge.media.dtmf import FRAME, DtmfSender
+from bridge.media.dtmf import DtmfSender
 from bridge.media.rtp import RtpWriter
 
-PAUSE_SLOTS = 3
-"""Silence between two keys, in slots of 20 ms."""
+PAUSE_MS = 60
+"""Silence between two keys, at least."""
 
 
 class Keypad:
@@ -17,7 +17,9 @@ class Keypad:
     def __init__(self, payload_type: int | None) -> None:
         self._payload_type = payload_type
         self._waiting: deque[DtmfSender] = deque()
-        self._pause = 0
+        self._pause = 0  # slots of audio until the next key
+        self._slot_ms = 20
+        self._clock_rate = 8000
         self._begun = 0  # timestamp of the key that is being sent
 
     def __len__(self) -> int:
@@ -29,9 +31,11 @@ class Keypad:
         """Whether a key is being sent or waits."""
         return bool(self._waiting)
 
-    def retype(self, payload_type: int | None) -> None:
-        """Go on with another payload type; without one, the keys that wait are lost."""
+    def retype(self, payload_type: int | None, slot_ms: int = 20, clock_rate: int = 8000) -> None:
+        """Go on with another payload type, packet length, or clock in Hz; without a type, keys that wait are lost."""
         self._payload_type = payload_type
+        self._slot_ms = slot_ms
+        self._clock_rate = clock_rate
         if payload_type is None:
             self._waiting.clear()
 
@@ -39,10 +43,10 @@ class Keypad:
         """Queue keys. ValueError for what is no key, or when the other side takes no telephone-events."""
         if self._payload_type is None:
             raise ValueError("the other side takes no telephone-events")
-        self._waiting.extend(DtmfSender(digit) for digit in digits)
+        self._waiting.extend(DtmfSender(digit, slot_ms=self._slot_ms, clock_rate=self._clock_rate) for digit in digits)
 
-    def packet(self, writer: RtpWriter) -> bytes | None:
-        """The packet of this slot; None: this slot is for audio."""
+    def packet(self, writer: RtpWriter, ticks: int) -> bytes | None:
+        """The packet of this slot, which takes `ticks` of the audio's clock; None: this slot is for audio."""
         if self._pause:
             self._pause -= 1
             return None
@@ -51,7 +55,7 @@ class Keypad:
         pulled = self._waiting[0].pull()
         if pulled is None:
             self._waiting.popleft()
-            self._pause = PAUSE_SLOTS
+            self._pause = -(-PAUSE_MS // self._slot_ms)
             return None
         payload, first = pulled
         # All packets of a key carry the timestamp of its first, while the stream's own time goes on.
@@ -60,5 +64,5 @@ class Keypad:
         writer.timestamp = self._begun
         packet = writer.packet(payload, self._payload_type, 0, first)
         writer.timestamp = now
-        writer.skip(FRAME)
+        writer.skip(ticks)
         return packet

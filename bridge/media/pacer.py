@@ -1,9 +1,9 @@
 """One clock for the media of all calls: slots of a packet's length, in phases of 5 ms, on absolute deadlines.
 
-The clock goes in steps of 5 ms. A stream with packets of 20 ms has a slot every fourth step, one with 10 ms every second;
-which steps these are is its phase, and streams are spread over the phases. A deadline is counted from the start of the
-clock, never from now, so nothing drifts. After a stall the slots that were missed are skipped and counted: a burst would
-only fill the other side's jitter buffer.
+The clock goes in steps of 5 ms. A stream with packets of 20 ms has a slot every fourth step, one with 10 ms every
+second; which steps these are is its phase, and streams are spread over the phases. A deadline is counted from the start
+of the clock, never from now, so nothing drifts. After a stall the slots that were missed are skipped and counted: a
+burst would only fill the other side's jitter buffer.
 """
 
 import asyncio

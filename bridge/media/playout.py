@@ -1,7 +1,8 @@
 """The ledger of the model's audio: what waits, what was sent, and so what the caller has heard.
 
-Audio comes in bursts of any size and leaves in frames of 20 ms, one per slot of the pacer. Milliseconds are
-counted where a frame is pulled for the wire and nowhere else; silence that fills a frame is never counted.
+Audio comes in bursts of any size and leaves in frames of a packet's length, one per slot of the pacer. Milliseconds are
+counted where a frame is pulled for the wire and nowhere else; silence that fills a frame is never counted, nor is the
+fall to silence at a cut: what follows the cut, for 5 ms and ever softer, so that nothing clicks.
 """
 
 from collections import deque
@@ -9,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bridge.audio.g711 import BYTES_PER_MS, Law, silence, translation
+from bridge.audio.conversion import converter
+from bridge.audio.fade import FADE_MS, faded
+from bridge.audio.format import Format, silence_of
+from bridge.audio.g711 import Law
 
 TAIL_TICKS = 3
 """Slots for which less than a frame is kept back while more of its item may come."""
@@ -18,7 +22,10 @@ REMEMBERED = 256
 
 
 class Frame(NamedTuple):
-    """One frame for the wire: `payload` is full, its first `heard_bytes` are the item's, the rest silence."""
+    """One frame for the wire: `payload` is full, its first `heard_bytes` are the item's, the rest silence.
+
+    The fall to silence after a cut is of no item: its id is empty, and no byte of it is heard.
+    """
 
     item_id: str
     payload: bytes
@@ -73,6 +80,17 @@ class _Item:
             self.offset = 0
         return piece
 
+    def peek(self, size: int) -> bytes:
+        """The next bytes, `size` at most; they stay."""
+        pieces, missing, offset = [], size, self.offset
+        for chunk in self.chunks:
+            pieces.append(chunk[offset : offset + missing])
+            missing -= len(pieces[-1])
+            offset = 0
+            if not missing:
+                break
+        return b"".join(pieces)
+
     def put_back(self, data: bytes) -> None:
         """Undo `take`."""
         self.sent -= len(data)
@@ -86,7 +104,8 @@ class Playout:
     """Queue and ledger of one call. Items play one after the other, in the order first pushed or announced.
 
     An item starts when `lead_ms` of it is there, or it has ended, or its first bytes have waited that long. The
-    next item waits for the `end` of the one before. All audio is G.711 of the call's law.
+    next item waits for the `end` of the one before. All audio is in the format of the caller's leg. `pause` stops
+    time where it is until `resume`.
     """
 
     def __init__(
@@ -94,7 +113,7 @@ class Playout:
         frame_bytes: int = 160,
         lead_ms: int = 60,
         *,
-        law: Law = Law.PCMU,
+        audio_format: Format = Law.PCMU,
         cap_ms: int = 600_000,
         on_drained: Callable[[], None] | None = None,
     ) -> None:
@@ -107,15 +126,16 @@ class Playout:
         """Pushes over the cap."""
         self.dropped_late = 0
         """Pushes for items that were flushed or had ended."""
-        self._law = law
-        self._lead_bytes = lead_ms * BYTES_PER_MS
-        self._lead_ticks = -(-self._lead_bytes // frame_bytes)
-        self._cap = cap_ms * BYTES_PER_MS
+        self._lead_ms = lead_ms
+        self._cap_ms = cap_ms
+        self._adopt(audio_format)
         self._queue: deque[_Item] = deque()
         self._items: dict[str, _Item] = {}
-        self._past: dict[str, int] = {}  # bytes sent of items done with, oldest first
+        self._past: dict[str, int] = {}  # milliseconds sent of items done with, oldest first
         self._queued = 0
         self._last: tuple[_Item, Frame] | None = None  # until a pull, and after it was undone
+        self._paused = False
+        self._fade = b""  # what the next slot brings of a cut
 
     @property
     def drained(self) -> bool:
@@ -125,7 +145,12 @@ class Playout:
     @property
     def queued_ms(self) -> int:
         """Audio that waits, all items."""
-        return self._queued // BYTES_PER_MS
+        return self._queued // self._bytes_per_ms
+
+    @property
+    def paused(self) -> bool:
+        """Whether what is queued waits for `resume`."""
+        return self._paused
 
     @property
     def playing(self) -> str | None:
@@ -135,7 +160,7 @@ class Playout:
     def sent_ms(self, item_id: str) -> int:
         """Milliseconds of an item that went out so far; 0 for an unknown or long past one."""
         item = self._items.get(item_id)
-        return (item.sent if item else self._past.get(item_id, 0)) // BYTES_PER_MS
+        return item.sent // self._bytes_per_ms if item else self._past.get(item_id, 0)
 
     def announce(self, item_id: str) -> None:
         """Give an item its place in the order before its audio comes."""
@@ -175,7 +200,9 @@ class Playout:
     def pull(self) -> Frame | None:
         """The frame of this slot; None when there is nothing to play now. Call it once per slot."""
         self._last = None
-        if not self._queue:
+        if self._fade:
+            return self._fall()
+        if self._paused or not self._queue:
             return None
         item = self._queue[0]
         available = item.received - item.sent
@@ -200,21 +227,42 @@ class Playout:
         item.put_back(frame.payload[: frame.heard_bytes])
         self._queued += frame.heard_bytes
 
-    def change_law(self, law: Law) -> None:
-        """The call goes on in another law; what waits is put into it, and nothing is counted anew."""
-        table = translation(self._law, law)
-        self._law = law
-        if table is None:
+    def pause(self) -> None:
+        """Fall silent and keep everything: nothing is heard, and nothing counted, until `resume` or `flush`."""
+        if not self._paused:
+            self._cut()
+            self._paused = True
+
+    def resume(self) -> None:
+        """Go on with the first byte that was not heard."""
+        self._paused = False
+        self._fade = b""
+
+    def change(self, audio_format: Format, frame_bytes: int) -> None:
+        """The call goes on in another format or packet length; what waits is put into it, nothing is counted anew."""
+        previous = self._format
+        self.frame_bytes = frame_bytes
+        self._adopt(audio_format)
+        convert = converter(previous, audio_format)
+        if convert is None:
             return
-        self._last = None
+        self._last, self._fade = None, b""
         for item in self._queue:
-            item.chunks = deque(chunk.translate(table) for chunk in item.chunks)
+            rest = item.peek(item.received - item.sent)
+            item.chunks = deque(chunk for chunk in (convert(rest), convert.finish()) if chunk)
+            item.offset = 0
+            item.sent = item.sent * audio_format.bytes_per_ms // previous.bytes_per_ms
+            item.received = item.sent + sum(map(len, item.chunks))
+        self._queued = sum(item.received - item.sent for item in self._queue)
 
     def flush(self) -> tuple[Heard, ...]:
         """Drop everything at once; what was heard of each item that is not heard to its end, in order of play."""
+        if not self._paused:
+            self._cut()
+        self._paused = False
+        per_ms = self._bytes_per_ms
         heard = tuple(
-            Heard(item.item_id, item.sent // BYTES_PER_MS, item.received // BYTES_PER_MS, item.ended)
-            for item in self._queue
+            Heard(item.item_id, item.sent // per_ms, item.received // per_ms, item.ended) for item in self._queue
         )
         for item in self._queue:
             self._remember(item)
@@ -222,6 +270,29 @@ class Playout:
         self._queued = 0
         self._last = None
         return heard
+
+    def _adopt(self, audio_format: Format) -> None:
+        self._format = audio_format
+        self._bytes_per_ms = audio_format.bytes_per_ms
+        self._silence = silence_of(1, audio_format)
+        self._lead_bytes = self._lead_ms * self._bytes_per_ms
+        self._lead_ticks = -(-self._lead_bytes // self.frame_bytes)
+        self._cap = self._cap_ms * self._bytes_per_ms
+
+    def _cut(self) -> None:
+        """The item in the air stops here: let what would have come next fall to silence."""
+        if self._last is not None and self._queue and self._last[0] is self._queue[0]:
+            rest = self._queue[0].peek(min(FADE_MS * self._bytes_per_ms, self.frame_bytes))
+            self._fade = faded(rest, self._format)
+
+    def _fall(self) -> Frame:
+        fade, self._fade = self._fade, b""
+        return Frame("", self._filled(fade), 0)
+
+    def _filled(self, audio: bytes) -> bytes:
+        """A whole frame, silent to its end."""
+        missing = self.frame_bytes - len(audio)
+        return audio + self._silence * (missing // len(self._silence)) + self._silence[: missing % len(self._silence)]
 
     def _append(self, item: _Item, data: bytes) -> None:
         item.chunks.append(data)
@@ -243,7 +314,7 @@ class Playout:
         self._queued -= size
         item.tail_ticks = 0
         if size < self.frame_bytes:
-            payload += silence(self.frame_bytes - size, self._law)
+            payload = self._filled(payload)
         frame = Frame(item.item_id, payload, size)
         self._last = item, frame
         if item.ended and item.sent == item.received:
@@ -261,7 +332,7 @@ class Playout:
 
     def _remember(self, item: _Item) -> None:
         del self._items[item.item_id]
-        self._past[item.item_id] = item.sent
+        self._past[item.item_id] = item.sent // self._bytes_per_ms
         if len(self._past) > REMEMBERED:
             del self._past[next(iter(self._past))]
 

@@ -63,6 +63,14 @@ class PortPool:
             return sock
         raise NoPort(f"all {self.size} RTP ports are taken")
 
+    def companion(self, sock: socket.socket) -> socket.socket | None:
+        """A socket on the odd port above, for RTCP (RFC 3550 section 11); None when somebody else has that."""
+        host, port = sock.getsockname()[:2]
+        try:
+            return _bind(host, port + 1)
+        except OSError:
+            return None
+
     def release(self, sock: RtpSocket) -> None:
         """Close a socket that nobody else will close; the same as its own `close`."""
         sock.close()

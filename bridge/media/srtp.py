@@ -39,6 +39,8 @@ class Sealer:
         self._session = _session(suite, key, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
         self.seal = self._session.protect
         """The packet as it may go out."""
+        self.seal_report = self._session.protect_rtcp
+        """The same for RTCP."""
 
 
 class Opener:
@@ -60,6 +62,19 @@ class Opener:
             raise RtpError(_reason(datagram, str(error))) from None
         self._ssrcs.add(ssrc)
         return parse(packet)
+
+    def open_report(self, datagram: bytes) -> bytes:
+        """The RTCP inside; RtpError when it is not of this key, or came before (RFC 3711 section 3.4)."""
+        ssrc = datagram[4:8]
+        if ssrc not in self._ssrcs and len(self._ssrcs) >= MAX_SSRCS:
+            raise RtpError("srtp_source")
+        try:
+            report = self._session.unprotect_rtcp(datagram)
+        except pylibsrtp.Error as error:
+            replayed = "replay" in str(error) or "too old" in str(error)
+            raise RtpError("srtp_replay" if replayed else "srtp_auth") from None
+        self._ssrcs.add(ssrc)
+        return report
 
 
 def _session(suite: str, key: bytes, direction: int) -> pylibsrtp.Session:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 from bridge.audio.g711 import Law
+from bridge.media.echo import EchoGuard
 from bridge.media.jitter import JitterBuffer
 from bridge.media.playout import Playout
+from bridge.media.reports import RtcpReporter
 
 
 @dataclass(slots=True)
@@ -13,6 +15,10 @@ class MediaStats:
 
     jitter: JitterBuffer = field(default_factory=lambda: JitterBuffer(Law.PCMU))
     playout: Playout = field(default_factory=Playout)
+    reports: RtcpReporter | None = None
+    """What RTCP knows; None for a leg without a stream."""
+    guards: list[EchoGuard] = field(default_factory=list)
+    """The echo guards of the stream, the newest last; none when the agent wants none."""
     packets_in: int = 0
     packets_out: int = 0
     bytes_in: int = 0
@@ -69,6 +75,43 @@ class MediaStats:
         """Gaps inside the model's items."""
         return self.playout.underruns
 
+    @property
+    def damaged(self) -> int:
+        """Payloads that were no audio of their codec."""
+        return self.jitter.line.damaged
+
+    @property
+    def drift_ms(self) -> int:
+        """Audio put in (or, below 0, left out) because the phone's clock is not ours."""
+        return self.jitter.line.drift_inserted_ms - self.jitter.line.drift_dropped_ms
+
+    @property
+    def echo_suppressed_ms(self) -> int:
+        """Audio of the caller that was an echo of ours, and became silence."""
+        return sum(guard.suppressed_ms for guard in self.guards)
+
+    @property
+    def echo_passed_ms(self) -> int:
+        """Audio that came while we spoke and was no echo."""
+        return sum(guard.passed_ms for guard in self.guards)
+
+    def quality(self) -> dict[str, float]:
+        """What RTCP and the packets tell of both directions; what is not known is not in it. Loss in percent."""
+        reports = self.reports
+        if reports is None:
+            return {}
+        loss_out = reports.loss_out
+        known = {
+            "mos_in": reports.mos_in,
+            "mos_out": reports.mos_out,
+            "jitter_in_ms": reports.jitter_ms if reports.mos_in is not None else None,
+            "jitter_out_ms": reports.remote_jitter_ms,
+            "loss_in": 100 * reports.loss_in if reports.mos_in is not None else None,
+            "loss_out": 100 * loss_out if loss_out is not None else None,
+            "round_trip_ms": reports.round_trip_ms,
+        }
+        return {name: round(value, 2) for name, value in known.items() if value is not None}
+
     def counts(self) -> dict[str, int]:
         """All counts flat, those of jitter buffer and playout included; drops as `dropped.<reason>`."""
         return {
@@ -85,6 +128,8 @@ class MediaStats:
             "reordered": self.reordered,
             "resyncs": self.resyncs,
             "strays": self.jitter.strays,
+            "damaged": self.damaged,
+            "drift_ms": self.drift_ms,
             "concealed_ms": self.concealed_ms,
             "silence_ms": self.silence_ms,
             "underruns": self.underruns,

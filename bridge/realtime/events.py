@@ -54,9 +54,10 @@ class AudioEnd:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """The server heard the caller begin to speak: the barge-in signal."""
+    """The server heard the caller begin to speak: the barge-in signal. `item_id` is what his words will be."""
 
     audio_start_ms: int
+    item_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,13 @@ class CallerSaid:
 
     item_id: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotTranscribed:
+    """What the caller said in this item could not be told."""
+
+    item_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,7 @@ Event = (
     | SpeechStopped
     | ResponseEnded
     | CallerSaid
+    | NotTranscribed
     | AgentSaid
     | Truncated
     | ToolCall

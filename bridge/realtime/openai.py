@@ -66,6 +66,8 @@ class OpenAIProtocol:
         self._wanted: deque[Json] = deque()
         self._asked: str | None = None
         self._tool_calls: dict[str, None] = {}
+        self._committed: deque[str] = deque(maxlen=_REMEMBERED_REQUESTS)
+        self._unwanted: deque[str] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._retried = False
         self._session_id = ""
         self._dispatch: dict[str, Callable[[Json], ev.Event | None]] = {
@@ -74,6 +76,8 @@ class OpenAIProtocol:
             "session.updated": self._on_session_updated,
             "input_audio_buffer.speech_started": self._on_speech_started,
             "input_audio_buffer.speech_stopped": self._on_speech_stopped,
+            "input_audio_buffer.committed": self._on_committed,
+            "conversation.item.input_audio_transcription.failed": self._on_no_transcript,
             "conversation.item.input_audio_transcription.completed": self._on_caller_transcript,
             "response.created": self._on_response_created,
             "response.output_item.added": self._on_item_added,
@@ -137,6 +141,17 @@ class OpenAIProtocol:
         if respond:
             self._ask({})
 
+    def respond(self) -> None:
+        """Ask for an answer to what the conversation holds; where the server does not answer by itself."""
+        self._ask({})
+
+    def forget(self, item_id: str) -> None:
+        """What the caller seemed to say was noise: take it out of the conversation, as soon as it is in it."""
+        if item_id in self._committed:
+            self._send(messages.delete(item_id))
+        elif item_id:
+            self._unwanted.append(item_id)
+
     def tool_result(self, call_id: str, output: Json, *, respond: bool = True) -> None:
         """Answer a tool call; `respond` lets the model speak about it once it may."""
         self._send(messages.tool_output(call_id, orjson.dumps(output).decode()))
@@ -190,9 +205,10 @@ class OpenAIProtocol:
     def _on_session_updated(self, event: Json) -> ev.Event | None:
         session = member(event, "session")
         echoed = _formats(session)
-        if any(echo != self.options.audio_format for echo in echoed):
+        wanted = self.options.audio_format["type"]
+        if any(echo != wanted for echo in echoed):
             self.stage = Stage.FAILED
-            words = f"asked for {self.options.audio_format} both ways, the service says {' in, '.join(echoed)} out"
+            words = f"asked for {wanted} both ways, the service says {' in, '.join(echoed)} out"
             return ev.SessionError("format_mismatch", words, fatal=True)
         if not self._move("session.updated"):
             return None
@@ -232,7 +248,7 @@ class OpenAIProtocol:
 
     def _on_speech_started(self, event: Json) -> ev.SpeechStarted:
         self.caller_speaking = True
-        return ev.SpeechStarted(number(event, "audio_start_ms"))
+        return ev.SpeechStarted(number(event, "audio_start_ms"), str(event.get("item_id") or ""))
 
     def _on_speech_stopped(self, event: Json) -> ev.SpeechStopped:
         self.caller_speaking = False
@@ -240,6 +256,16 @@ class OpenAIProtocol:
         if not (self.options.turn_detection or {}).get("create_response", True):
             self._release()  # else the server answers by itself, and the slot frees at that response's end
         return stopped
+
+    def _on_committed(self, event: Json) -> None:
+        item_id = text(event, "item_id")
+        self._committed.append(item_id)
+        if item_id in self._unwanted:
+            self._unwanted.remove(item_id)
+            self._send(messages.delete(item_id))
+
+    def _on_no_transcript(self, event: Json) -> ev.NotTranscribed:
+        return ev.NotTranscribed(text(event, "item_id"))
 
     def _on_caller_transcript(self, event: Json) -> ev.CallerSaid:
         return ev.CallerSaid(text(event, "item_id"), text(event, "transcript"))

@@ -13,8 +13,8 @@ Json = dict[str, Any]
 class SessionOptions:
     """The wishes of one agent for its sessions; None means: leave it to the server's default."""
 
-    audio_format: str
-    """`audio/pcmu` or `audio/pcma`, both ways (8000 Hz, one byte a sample)."""
+    audio_format: Json
+    """Both ways: `audio/pcmu` or `audio/pcma` (8000 Hz, one byte a sample), or `audio/pcm` with its rate."""
     instructions: str | None = None
     greeting: str | None = None
     """How to open the conversation; None: the caller speaks first."""
@@ -45,12 +45,12 @@ class SessionOptions:
     def session_update(self) -> Json:
         """The `session` member of `session.update`, GA shape (reference section 5)."""
         audio_input: Json = {
-            "format": {"type": self.audio_format},
+            "format": dict(self.audio_format),
             "transcription": self.transcription,
             "noise_reduction": self.noise_reduction,
             "turn_detection": self.turn_detection,
         }
-        audio_output: Json = {"format": {"type": self.audio_format}}
+        audio_output: Json = {"format": dict(self.audio_format)}
         session: Json = {
             "type": "realtime",
             "output_modalities": ["audio"],

@@ -36,7 +36,6 @@ STUCK_BYTES = 4 * 1024 * 1024
 TURN_EVENTS = 16
 """Events read before others get their turn: a server that floods must not hold up the calls."""
 CLOSE_TIMEOUT_S = 2.0
-BYTES_PER_MS = 8
 
 
 class SessionFailed(Exception):
@@ -59,6 +58,7 @@ class Session:
         headers: Mapping[str, str],
         tls: ssl.SSLContext | None = None,
         append_ms: int = 20,
+        bytes_per_ms: int = 8,
         on_event: Callable[[ev.Event], None],
     ) -> None:
         self.protocol = protocol
@@ -70,7 +70,8 @@ class Session:
         self._url = url
         self._headers = dict(headers)
         self._tls = (tls or ssl.create_default_context()) if url.startswith("wss:") else None
-        self._append_bytes = append_ms * BYTES_PER_MS
+        self._append_bytes = append_ms * bytes_per_ms
+        self._held_limit = HELD_AUDIO_MS * bytes_per_ms
         self._pending = b""
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
@@ -115,6 +116,16 @@ class Session:
     def user_text(self, words: str) -> None:
         """Say words for the caller (pressed digits), and ask for an answer."""
         self.protocol.user_text(words)
+        self._flush()
+
+    def respond(self) -> None:
+        """Ask for an answer to what the caller has said."""
+        self.protocol.respond()
+        self._flush()
+
+    def forget(self, item_id: str) -> None:
+        """What the caller seemed to say was noise."""
+        self.protocol.forget(item_id)
         self._flush()
 
     def tool_result(self, call_id: str, output: dict[str, Any], *, respond: bool = True) -> None:
@@ -200,7 +211,7 @@ class Session:
     def _hold(self, audio: bytes, socket: ClientConnection) -> None:
         self._held.append(audio)
         self._held_bytes += len(audio)
-        while self._held_bytes > HELD_AUDIO_MS * BYTES_PER_MS:
+        while self._held_bytes > self._held_limit:
             dropped = len(self._held.popleft())
             self._held_bytes -= dropped
             self.audio_dropped_bytes += dropped

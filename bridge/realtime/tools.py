@@ -10,6 +10,7 @@ from bridge.realtime.options import Json
 HANG_UP = "hang_up"
 TRANSFER = "transfer"
 SEND_DIGITS = "send_digits"
+READ_DIGITS = "read_digits"
 
 _BUILT_IN: dict[str, Json] = {
     HANG_UP: {
@@ -40,6 +41,19 @@ _BUILT_IN: dict[str, Json] = {
             "type": "object",
             "properties": {"digits": {"type": "string", "description": "One or more of 0-9, *, #, A-D."}},
             "required": ["digits"],
+        },
+    },
+    READ_DIGITS: {
+        "type": "function",
+        "name": READ_DIGITS,
+        "description": "Wait for keys that the caller presses. Say what to enter first.",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "max_digits": {"type": "integer", "description": "How many there are, 1 to 32; 0 if that varies."},
+                "timeout_s": {"type": "number", "description": "How long to wait for the first one, in seconds."},
+            },
+            "required": [],
         },
     },
 }

@@ -45,7 +45,7 @@ class Acks:
 
     def _made(self, dialog: Dialog, invite: Request, cseq: int, path: Path) -> Request:
         core = self._session.core
-        ack = dialog.request("ACK", core.via(path), cseq, core.client_headers())
+        ack = dialog.request("ACK", self._session.via_on(path), cseq, core.client_headers())
         # The same credentials as the INVITE: an ACK cannot be challenged (section 22.1).
         proof = [line for line in invite.lines if line.key in ("authorization", "proxy-authorization")]
         return Request(Headers((*ack.lines, *proof)), b"", "ACK", ack.uri)

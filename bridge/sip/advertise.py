@@ -29,32 +29,38 @@ def is_wildcard(host: str) -> bool:
     return family is not None and ip_address(host).is_unspecified
 
 
-class Advertiser:
-    """Finds the address for Contact, Via and SDP. `fixed` is an address, or "auto" to detect it."""
+AUTO = "auto"
 
-    def __init__(self, fixed: str, clock: Callable[[], float]) -> None:
-        self._fixed = None if fixed == "auto" else fixed.strip("[]")
+
+class Advertiser:
+    """Finds the address for Contact, Via and SDP. `usual` is an address, or "auto" to detect it.
+
+    Calls and registrations may have a choice of their own, as a trunk has: `own`, None for the usual.
+    """
+
+    def __init__(self, usual: str, clock: Callable[[], float]) -> None:
+        self._usual = usual
         self._clock = clock
         self._bound: list[str] = []
         self._found: dict[str, tuple[str, float]] = {}
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the address is the configured one, whoever asks."""
-        return self._fixed is not None
+    def is_fixed(self, own: str | None = None) -> bool:
+        """Whether the address is a configured one, whoever asks."""
+        return (own or self._usual) != AUTO
 
     def bind(self, hosts: Sequence[str]) -> None:
         """The hosts that sockets are bound to; without a wildcard they are the only addresses peers can use."""
         self._bound = list(dict.fromkeys(hosts))
 
-    def address_for(self, remote_host: str) -> str:
+    def address_for(self, remote_host: str, own: str | None = None) -> str:
         """Our address towards `remote_host`, an IP literal; for a name the default one.
 
-        The fixed one is for peers of its own family.
+        A configured one is for peers of its own family.
         """
         family = family_of(remote_host)
-        if self._fixed is not None and family in (None, family_of(self._fixed)):
-            return self._fixed
+        fixed = (own or self._usual).strip("[]")
+        if fixed != AUTO and family in (None, family_of(fixed)):
+            return fixed
         family = family or self._default_family
         bound = [host for host in self._bound if family_of(host) == family]
         specific = [host for host in bound if not is_wildcard(host)]

@@ -24,7 +24,8 @@ class Binding:
     """What to register: `user` is the address of record, `server` the registrars, the preferred first.
 
     A server with `;lr` is an outbound proxy and gets a Route. `transport` ("UDP", "TCP", "TLS") is for
-    servers that name none. `contact_user` is the user of our Contact, by default that of `user`.
+    servers that name none. `contact_user` is the user of our Contact, by default that of `user`. `advertise` is its
+    address, or "auto"; None for the usual one.
     """
 
     server: tuple[Uri, ...]
@@ -34,6 +35,7 @@ class Binding:
     contact_user: str | None = None
     headers: tuple[Header, ...] = ()
     transport: str | None = None
+    advertise: str | None = None
 
     def __post_init__(self) -> None:
         if not self.server or not self.user.host or self.expires_s < 1:

@@ -67,32 +67,32 @@ class Core:
 
     # Our addresses
 
-    def local_address_for(self, host: str) -> str:
-        """The address to put into SDP for a peer."""
-        return self._advertiser.address_for(host)
+    def local_address_for(self, host: str, own: str | None = None) -> str:
+        """The address to put into SDP for a peer. `own`, here and below: advertised in place of the usual one."""
+        return self._advertiser.address_for(host, own)
 
-    def address_on(self, path: Path) -> str:
+    def address_on(self, path: Path, own: str | None = None) -> str:
         """Our address as the peer at the end of a path reaches it."""
-        if self._advertiser.is_fixed or is_wildcard(path.transport.local[0]):
-            return self._advertiser.address_for(path.peer[0])
+        if self._advertiser.is_fixed(own) or is_wildcard(path.transport.local[0]):
+            return self._advertiser.address_for(path.peer[0], own)
         return path.transport.local[0]
 
-    def contact(self, path: Path, user: str | None = None, *, secure: bool = False) -> str:
+    def contact(self, path: Path, user: str | None = None, *, secure: bool = False, own: str | None = None) -> str:
         """Our Contact for a peer; with `secure` a sips URI (RFC 3261 section 12.1.1)."""
         name = f"{user}@" if user else ""
         transport = path.transport.name.lower()
         if secure:
-            return f"<sips:{name}{self._sent_by(path)}>"
+            return f"<sips:{name}{self._sent_by(path, own)}>"
         parameter = "" if transport == "udp" else f";transport={transport}"
-        return f"<sip:{name}{self._sent_by(path)}{parameter}>"
+        return f"<sip:{name}{self._sent_by(path, own)}{parameter}>"
 
-    def via(self, path: Path) -> str:
+    def via(self, path: Path, own: str | None = None) -> str:
         """A Via for a new transaction; `alias` asks for our connection to be used both ways (RFC 5923)."""
         wish = "rport" if not path.transport.reliable else "rport;alias"
-        return f"SIP/2.0/{path.transport.name} {self._sent_by(path)};branch={MAGIC}{new_tag()};{wish}"
+        return f"SIP/2.0/{path.transport.name} {self._sent_by(path, own)};branch={MAGIC}{new_tag()};{wish}"
 
-    def _sent_by(self, path: Path) -> str:
-        return host_port(self.address_on(path), path.transport.local[1])
+    def _sent_by(self, path: Path, own: str | None) -> str:
+        return host_port(self.address_on(path, own), path.transport.local[1])
 
     # The way out
 

@@ -1,17 +1,19 @@
-"""Offer and answer for one G.711 stream (RFC 3264, RFC 3551, RFC 4733, RFC 4568)."""
+"""Offer and answer for one stream of audio (RFC 3264, RFC 3551, RFC 4733, RFC 4568)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from . import audio_line
-from .audio_line import PLAIN, PTIME_MS, SECURE, TELEPHONE_EVENT, Fault, intersection
+from .audio_line import G711, OFFERED, PLAIN, PTIME_MS, SECURE, TELEPHONE_EVENT, Fault, Tiers, intersection
 from .errors import SipError
 from .sdes import Crypto, Policy, Security, accepted, answered
-from .sdp import STATIC, Connection, Media, Origin, SessionDescription
+from .sdp import Connection, Media, Origin, SessionDescription
 from .uri import host_port
+
+EVENTS: Mapping[int, int] = {8000: TELEPHONE_EVENT}
 
 _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 
@@ -20,25 +22,28 @@ _REVERSED = {"sendrecv": "sendrecv", "sendonly": "recvonly", "recvonly": "sendon
 class Negotiated:
     """What both sides agreed on, seen from here.
 
-    `codec` is "PCMU" or "PCMA". `direction` is ours: recvonly means that nothing is sent.
+    `codec` is one of `audio_line.CLOCKS`. `direction` is ours: recvonly means that nothing is sent.
     `receive_payload_type` is the codec's in what comes; `receives_as` has every payload type that may come with its
     codec, because the answer to an offer of both may use both. `telephone_event` is the payload type of RFC 4733
-    events that we send, None when the peer has none; `receive_telephone_event` that of those that come.
+    events that we send, with their clock in Hz, None when the peer has none; `receive_telephone_event` that of those
+    that come.
     `remote_host` is as the peer wrote it (a literal or a name); on an old-style hold it is the unspecified address.
-    `ptime_ms` is the packet time the peer asks for. `security` are the keys of SRTP, None for plain RTP.
+    `ptime_ms` is the length of our packets, by what the peer asks for. `security` are the keys of SRTP, None for plain
+    RTP. `rtcp` is where the peer takes RTCP (`audio_line.rtcp`).
     """
 
     codec: str
     send_payload_type: int
     receive_payload_type: int
-    telephone_event: int | None
+    telephone_event: tuple[int, int] | None
     remote_host: str
     remote_port: int
     direction: str
     ptime_ms: int
     receives_as: tuple[tuple[int, str], ...] = ()
-    receive_telephone_event: int | None = None
+    receive_telephone_event: tuple[int, int] | None = None
     security: Security | None = None
+    rtcp: tuple[str, int, bool] | None = None
 
     @property
     def sends(self) -> bool:
@@ -54,29 +59,33 @@ class Negotiated:
 def offer(
     local_address: str,
     port: int,
-    preferences: Sequence[int] = (0, 8),
+    preferences: Tiers = G711,
     *,
     session_id: int,
     version: int = 0,
     direction: str = "sendrecv",
     ptime_ms: int = PTIME_MS,
-    event: int = TELEPHONE_EVENT,
+    payload_types: Mapping[str, int] = OFFERED,
+    events: Mapping[int, int] = EVENTS,
     crypto: Sequence[Crypto] = (),
     previous: SessionDescription | None = None,
 ) -> SessionDescription:
-    """An offer of one audio stream; `preferences` are static payload types (0 PCMU, 8 PCMA).
+    """An offer of one audio stream with the codecs of `preferences`, under these `payload_types`.
+
+    `events` are the payload types of telephone-events by their clock in Hz.
 
     With lines of `crypto` it asks for SRTP. Within a session `previous` is our last description: its declined streams
     keep their places, and the audio its place and profile (RFC 3264 section 8).
     """
-    encodings = [(number, STATIC[str(number)][0]) for number in preferences]
+    encodings = [(payload_types.get(name, OFFERED[name]), name) for tier in preferences for name in tier]
+    telephone_events = audio_line.events_for(encodings, events)
     sections = [media.declined for media in previous.media] if previous is not None else []
     place = 0 if previous is None else _place(previous)
     protocol = SECURE[0] if crypto else PLAIN[0]
     if previous is not None and previous.media[place].protocol.endswith("F"):
         protocol += "F"
     sections[place : place + 1] = [
-        audio_line.written(port, protocol, encodings, event, direction, ptime_ms, lines=crypto)
+        audio_line.written(port, protocol, encodings, telephone_events, direction, ptime_ms, lines=crypto, mux=True)
     ]
     return SessionDescription(
         _origin(local_address, session_id, version), tuple(sections), Connection.of(local_address)
@@ -87,11 +96,10 @@ def answer(
     offer: SessionDescription,
     local_address: str,
     port: int,
-    preferences: Sequence[int] = (0, 8),
+    preferences: Tiers = G711,
     *,
     session_id: int,
     version: int = 0,
-    prefer_ours: bool = False,
     ptime_ms: int = PTIME_MS,
     direction: str = "sendrecv",
     srtp: Policy = "off",
@@ -99,13 +107,12 @@ def answer(
 ) -> tuple[SessionDescription, Negotiated]:
     """The answer to `offer`: the first audio stream we can serve, every other m= declined.
 
-    The codec is the first of the offer that is in `preferences`, or with `prefer_ours` the first of
-    `preferences` that is in the offer. `direction` is the most that we want: sendonly while we hold.
+    The codec is of the first tier of `preferences` that the offer has anything of; within it the offer's order counts.
+    `direction` is the most that we want: sendonly while we hold.
     With `srtp` optional a protected stream comes before a plain one; `security` are the keys of the session so far.
     SipError 488 with a Warning when no stream can be served.
     """
-    wanted = tuple(STATIC[str(number)][0] for number in preferences)
-    chosen, codec = _choose(offer, wanted, prefer_ours, local_address, srtp)
+    chosen, codec = _choose(offer, preferences, local_address, srtp)
     lines = audio_line.keys(chosen) if chosen.protocol in SECURE else []
     agreed = _negotiated(offer, chosen, codec)
     event = agreed.telephone_event
@@ -119,10 +126,11 @@ def answer(
         port,
         chosen.protocol,
         [(codec[1], codec[0])],
-        event,
+        [event] if event is not None else [],
         agreed.direction,
         ptime_ms,
         lines=(agreed.security.ours,) if agreed.security is not None else (),
+        mux=agreed.rtcp is not None and agreed.rtcp[2],
     )
     sections = tuple(ours if media is chosen else media.declined for media in offer.media)
     origin, times = _origin(local_address, session_id, version), offer.times or ("0 0",)
@@ -138,9 +146,9 @@ def accept(offer: SessionDescription, answer: SessionDescription) -> Negotiated:
     mine, theirs = offer.media[place], replace(answer, media=(answer.media[place],))
     offered = audio_line.codecs(mine)
     srtp: Policy = "required" if mine.protocol in SECURE else "off"
-    chosen, codec = _choose(theirs, tuple(name for name, _ in offered), False, here, srtp)
+    chosen, codec = _choose(theirs, [[name for name, _ in offered]], here, srtp)
     agreed = _negotiated(theirs, chosen, codec)
-    event = audio_line.telephone_event(mine)
+    event = audio_line.telephone_event(mine, codec[0])
     security = accepted(audio_line.keys(mine), audio_line.keys(chosen)) if srtp == "required" else None
     if security is None and srtp == "required":
         raise _refusal(audio_line.KEYS, here)
@@ -174,7 +182,7 @@ def refusal_of_address(local_address: str) -> SipError:
 
 
 def _choose(
-    description: SessionDescription, wanted: Sequence[str], prefer_ours: bool, local_address: str, srtp: Policy
+    description: SessionDescription, preferences: Tiers, local_address: str, srtp: Policy
 ) -> tuple[Media, tuple[str, int]]:
     """The stream to serve and its codec; SipError 488 with the Warning of the last one that fails."""
     fault = audio_line.NO_AUDIO
@@ -183,7 +191,7 @@ def _choose(
         candidates.sort(key=lambda media: media.protocol not in SECURE)
     for media in candidates:
         found = _fault(description, media, local_address, srtp)
-        codec = _codec(media, wanted, prefer_ours)
+        codec = _codec(media, preferences)
         if found is None and codec is not None:
             return media, codec
         fault = found or audio_line.FORMAT
@@ -212,20 +220,19 @@ def _negotiated(description: SessionDescription, media: Media, codec: tuple[str,
         name,
         number,
         number,
-        audio_line.telephone_event(media),
+        audio_line.telephone_event(media, name),
         _plain(connection.host),
         media.port,
         direction,
         audio_line.packet_time(media),
         receives_as=((number, name),),
+        rtcp=audio_line.rtcp(media, _plain(connection.host)),
     )
 
 
-def _codec(media: Media, wanted: Sequence[str], prefer_ours: bool) -> tuple[str, int] | None:
-    found = [codec for codec in audio_line.codecs(media) if codec[0] in wanted]
-    if prefer_ours:
-        found.sort(key=lambda codec: wanted.index(codec[0]))
-    return found[0] if found else None
+def _codec(media: Media, preferences: Tiers) -> tuple[str, int] | None:
+    found = audio_line.codecs(media)
+    return next((codec for tier in preferences for codec in found if codec[0] in tier), None)
 
 
 def _place(description: SessionDescription) -> int:

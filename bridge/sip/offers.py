@@ -141,7 +141,7 @@ class Offers:
     def _warning(self, exchange: Exchange, status: int) -> list[tuple[str, str]]:
         if status != 488:
             return []
-        agent = self._session.core.address_on(exchange.path)
+        agent = self._session.core.address_on(exchange.path, self._session.advertise)
         return [("Warning", f'305 {agent} "Incompatible media format"')]
 
     def _acknowledged(self, ack: Request) -> None:

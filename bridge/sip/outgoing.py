@@ -65,6 +65,7 @@ class OutgoingCall(Session):
         ring_limit_s: float = RING_LIMIT_S,
         redirects: Callable[[Uri], bool] = lambda uri: False,
         flow: Path | None = None,
+        advertise: str | None = None,
     ) -> None:
         """`routes` are Route values to start with, `redirects` says which targets of a 3xx may be tried.
 
@@ -80,6 +81,7 @@ class OutgoingCall(Session):
         self.target = target
         self.offers.describe(sdp)
         self.authenticator = authenticator
+        self.advertise = advertise
         self.path = flow
         self.on_ringing: Callable[[int], None] = lambda status: None
         self.on_early_media: Callable[[SessionDescription], None] = lambda answer: None
@@ -184,7 +186,7 @@ class OutgoingCall(Session):
         self._forks.clear()
         self._cseq += 1
         pairs = [
-            ("Via", core.via(path)),
+            ("Via", self.via_on(path)),
             MAX_FORWARDS,
             ("Call-ID", self.id),
             ("CSeq", f"{self._cseq} INVITE"),

@@ -78,9 +78,9 @@ class Ground(Protocol):
 
     def clock(self) -> float: ...
 
-    def via(self, path: Path) -> str: ...
+    def via(self, path: Path, own: str | None = None) -> str: ...
 
-    def contact(self, path: Path, user: str | None = None) -> str: ...
+    def contact(self, path: Path, user: str | None = None, *, own: str | None = None) -> str: ...
 
     def client_headers(self) -> list[Header]: ...
 
@@ -224,13 +224,13 @@ class Registration:
         binding, hop = self.binding, self._servers.current
         self._cseq += 1
         self._path, self._sent_to = path, path.peer
-        contacts = [self._core.contact(path, contact_user(binding))]
+        contacts = [self._core.contact(path, contact_user(binding), own=binding.advertise)]
         self._sent_contact = contacts[0]
         if self._contact is not None and self._contact != contacts[0]:
             # Our address has changed: the old one must not get our calls any more.
             contacts = [f"{self._contact};expires=0", *(contacts if expires else [])]
         pairs = [
-            ("Via", self._core.via(path)),
+            ("Via", self._core.via(path, binding.advertise)),
             MAX_FORWARDS,
             *([("Route", f"<{hop}>")] if hop.parameter("lr") is not None else []),
             ("From", f"<{binding.user}>;tag={self._tag}"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .errors import SipError
 
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
-STATIC = {"0": ("PCMU", 8000), "8": ("PCMA", 8000)}
+STATIC = {"0": ("PCMU", 8000), "8": ("PCMA", 8000), "9": ("G722", 8000)}
 """Payload types that need no rtpmap (RFC 3551): name and clock rate in Hz."""
 
 MAX_STREAMS = 32

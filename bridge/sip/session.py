@@ -78,6 +78,8 @@ class Session:
         self.peer = Capabilities()
         """What the other side has said that it can do."""
         self.authenticator: Authenticator | None = None
+        self.advertise: str | None = None
+        """Our address in this call, or "auto"; None for the usual one."""
         self.offers = Offers(self)
         self.refresh = SessionRefresh(self)
         self.transfer: Transfer | None = None
@@ -108,7 +110,7 @@ class Session:
     def local_address(self) -> str:
         """Our address as the peer reaches it, for SDP."""
         assert self.path is not None
-        return self.core.address_on(self.path)
+        return self.core.address_on(self.path, self.advertise)
 
     def hang_up(self, headers: Sequence[Header] = ()) -> None:
         """End the call; returns at once. Nothing happens when it has ended already."""
@@ -249,7 +251,7 @@ class Session:
         def make(path: Path) -> Request:
             contact = [("Contact", self.contact_on(path))] if with_contact else []
             lines = [*contact, *headers, *core.client_headers()]
-            return within.request(method, core.via(path), within.next_cseq(), lines, body)
+            return within.request(method, self.via_on(path), within.next_cseq(), lines, body)
 
         def responded(response: Response) -> None:
             if on_response is not None:
@@ -294,7 +296,11 @@ class Session:
 
     def contact_on(self, path: Path) -> str:
         """Our Contact in this call; sips where the caller asked for it."""
-        return self.core.contact(path, secure=self.is_secure)
+        return self.core.contact(path, secure=self.is_secure, own=self.advertise)
+
+    def via_on(self, path: Path) -> str:
+        """A Via for a new transaction of this call."""
+        return self.core.via(path, self.advertise)
 
     @property
     def is_secure(self) -> bool:

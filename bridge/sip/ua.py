@@ -144,9 +144,9 @@ class UserAgent:
                 self._timer.cancel()
             self._loop = self._timer = None
 
-    def local_address_for(self, host: str) -> str:
-        """Our address for SDP towards a peer (an IP literal)."""
-        return self.core.local_address_for(host)
+    def local_address_for(self, host: str, advertise: str | None = None) -> str:
+        """Our address for SDP towards a peer (an IP literal); `advertise` as in `invite`."""
+        return self.core.local_address_for(host, advertise)
 
     def invite(
         self,
@@ -160,16 +160,18 @@ class UserAgent:
         ring_limit_s: float = RING_LIMIT_S,
         redirects: Callable[[Uri], bool] = lambda uri: False,
         flow: Path | None = None,
+        advertise: str | None = None,
     ) -> OutgoingCall:
         """Call `target`, by the `routes` (Route values) when given. ValueError for a malformed URI or header.
 
         Nothing is sent before the next turn of the loop: set the callbacks now. `caller` is the From
         (default sip:phone@ our address). `flow` is the way to a phone that registered with us.
+        `advertise` is our address in this call, or "auto", in place of the usual one.
         """
         uri = Uri.parse(target)
         if uri.scheme not in ("sip", "sips") and not routes:
             raise SipError(416)
-        name = f"sip:phone@{host_port(self.local_address_for(uri.host))}"
+        name = f"sip:phone@{host_port(self.local_address_for(uri.host, advertise))}"
         return OutgoingCall(
             self.core,
             uri,
@@ -181,6 +183,7 @@ class UserAgent:
             ring_limit_s=ring_limit_s,
             redirects=redirects,
             flow=flow,
+            advertise=advertise,
         )
 
     def options(self, target: str, on_result: Callable[[int], None]) -> None:

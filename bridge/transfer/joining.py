@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from bridge.audio.g711 import translation
+from bridge.audio.conversion import converter
 from bridge.legs.leg import Party
 
 BACKLOG_MS = 160
@@ -14,7 +14,7 @@ _names = count(1)
 
 
 class Joined:
-    """Leads audio and keys of each party to the other, translated where they speak different laws."""
+    """Leads audio and keys of each party to the other, converted where they speak different formats."""
 
     def __init__(self, one: Party, other: Party) -> None:
         self.dropped_frames = 0
@@ -22,7 +22,7 @@ class Joined:
         self._other = other
         for party in (one, other):
             party.flush()
-            party.on_law = self._lead_both
+            party.on_format = self._lead_both
             party.on_drained = lambda: None
         self._lead_both()
 
@@ -31,7 +31,7 @@ class Joined:
         self._lead(self._other, self._one)
 
     def _lead(self, source: Party, sink: Party) -> None:
-        table = translation(source.law, sink.law)
+        convert = converter(source.format, sink.format)
         stream = f"joined_{next(_names)}"
         sink.end_all()
 
@@ -39,7 +39,7 @@ class Joined:
             if sink.queued_ms > BACKLOG_MS:
                 self.dropped_frames += 1
             else:
-                sink.play(stream, audio if table is None else audio.translate(table))
+                sink.play(stream, audio if convert is None else convert(audio))
 
         source.on_audio = pass_on
         source.on_digit = sink.send_digits

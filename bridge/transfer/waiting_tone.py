@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 
-from bridge.audio.g711 import translation
+from bridge.audio.conversion import Converter, converter
+from bridge.audio.format import Format
+from bridge.audio.g711 import Law
 from bridge.audio.tone import PERIOD_S, ringing
 from bridge.legs.leg import Party
 from bridge.legs.outgoing import OutgoingLeg
@@ -23,6 +25,8 @@ class WaitingTone:
         self._target = target
         self._name = f"waiting_{next(_names)}"
         self._next: asyncio.TimerHandle | None = None
+        self._formats = (caller.format, caller.format)
+        self._convert: Converter | None = None  # between these two
         target.on_ringing = lambda status: self._ring()
         target.on_audio = self._early
 
@@ -42,7 +46,7 @@ class WaitingTone:
         if not self._caller.drained:
             return  # he holds us, and shall not hear it all afterwards
         name = f"waiting_{next(_names)}"
-        self._caller.play(name, ringing(self._caller.law))
+        self._caller.play(name, _ringing(self._caller.format))
         self._caller.end_item(name)
 
     def _early(self, audio: bytes) -> None:
@@ -51,10 +55,20 @@ class WaitingTone:
             self._caller.flush()
         if self._caller.queued_ms > BACKLOG_MS:
             return
-        table = translation(self._target.law, self._caller.law)
-        self._caller.play(self._name, audio if table is None else audio.translate(table))
+        formats = self._target.format, self._caller.format
+        if formats != self._formats:
+            self._formats, self._convert = formats, converter(*formats)
+        self._caller.play(self._name, audio if self._convert is None else self._convert(audio))
 
     def _silence(self) -> None:
         if self._next is not None:
             self._next.cancel()
             self._next = None
+
+
+def _ringing(audio_format: Format) -> bytes:
+    if isinstance(audio_format, Law):
+        return ringing(audio_format)
+    convert = converter(Law.PCMU, audio_format)
+    assert convert is not None
+    return convert(ringing(Law.PCMU)) + convert.finish()

@@ -63,7 +63,7 @@ class TestOfTheirs:
         with Bench("0 101").connected() as bench:
             bench.tick(1)
             ours = bench.reinvited(bench.offer("8 101"))
-            assert (ours.media[0].formats, bench.laws, bench.leg.law) == (("8", "101"), ["PCMA"], Law.PCMA)
+            assert (ours.media[0].formats, bench.laws, bench.leg.format) == (("8", "101"), ["PCMA"], Law.PCMA)
             bench.tick(1)
             packets = bench.phone.received()
             assert [packet.payload_type for packet in packets][-1] == 8
@@ -77,7 +77,7 @@ class TestOfTheirs:
     async def test_another_payload_type_of_events(self) -> None:
         with Bench("0 101").connected() as bench:
             assert bench.reinvited(bench.offer("0 96")).media[0].formats == ("0", "96")
-            assert bench.reinvited(None).media[0].formats == ("0", "8", "96")
+            assert bench.reinvited(None).media[0].formats == ("0", "8", "9", "107", "96", "101")
             bench.phone.received()
             bench.leg.send_digits("1")
             bench.tick(1)
@@ -86,7 +86,7 @@ class TestOfTheirs:
     @pytest.mark.parametrize(
         ("section", "warning"),
         [
-            ("m=audio 4000 RTP/AVP 9\r\n", "305"),
+            ("m=audio 4000 RTP/AVP 18\r\n", "305"),
             ("m=audio 0 RTP/AVP 0\r\n", "304"),
             ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 127.255.255.255\r\n", "301"),
             ("m=audio 4000 RTP/SAVP 0\r\n", "302"),
@@ -112,10 +112,10 @@ class TestOfTheirs:
             swapped = both.replace(f"audio {port}", "audio 0").replace("audio 4006", f"audio {port}")
             ours = bench.reinvited(description(swapped))
             assert [media.port != 0 for media in ours.media] == [False, False, True]
-            assert bench.leg.law is Law.PCMA
+            assert bench.leg.format is Law.PCMA
             again = bench.reinvited(None)
             assert [media.port != 0 for media in again.media] == [False, False, True]
-            assert again.media[2].formats == ("8", "0", "101")
+            assert again.media[2].formats == ("8", "0", "9", "107", "101", "102")
 
 
 class TestRefresh:
@@ -134,10 +134,10 @@ class TestDelayedOffer:
         with Bench("0 101").connected() as bench:
             bench.reinvited(bench.offer("0 101", "sendonly"))
             ours = bench.reinvited(None)
-            assert ours.media[0].formats == ("0", "8", "101")
+            assert ours.media[0].formats == ("0", "8", "9", "107", "101", "102")
             assert ours.direction_of(ours.media[0]) == "sendrecv"
             bench.invitation.on_answer(bench.offer("8 101"))
-            assert (bench.leg.law, bench.laws) == (Law.PCMA, ["PCMA"])
+            assert (bench.leg.format, bench.laws) == (Law.PCMA, ["PCMA"])
             assert bench.leg.stream is not None and bench.leg.stream.direction == "sendrecv"
 
     async def test_an_answer_without_audio_is_the_end(self) -> None:
@@ -164,7 +164,7 @@ class TestOfOurs:
             bench.phone.send(FRAME)
             await until(lambda: bench.leg.stats.dropped == {"direction": 1})
             bench.leg.resume(results.append)
-            assert bench.ours.media[0].formats == ("0", "8", "101")
+            assert bench.ours.media[0].formats == ("0", "8", "9", "107", "101", "102")
             bench.taken()
             bench.phone.send(FRAME)
             await until(lambda: bench.audio == [FRAME])

@@ -62,9 +62,9 @@ class UserAgent:
         self.refuses = False
         self.settings: dict[str, Any] = {}
 
-    def local_address_for(self, host: str) -> str:
+    def local_address_for(self, host: str, advertise: str | None = None) -> str:
         self.asked_for.append(host)
-        return HOST
+        return advertise or HOST
 
     def invite(self, target: str, **settings: Any) -> Call:
         if self.refuses:
@@ -111,16 +111,24 @@ async def test_the_offer_has_its_own_port_and_both_laws() -> None:
         settings = bench.agent.settings
         assert (settings["target"], settings["caller"], settings["headers"]) == (str(TARGET), "<sip:a@b>", [("X", "y")])
         offer = SessionDescription.parse(settings["sdp"])
-        assert b"RTP/AVP 0 8 101" in bytes(offer)
+        assert b"RTP/AVP 0 8 9 107 101 102" in bytes(offer)
         assert bench.pool.free == bench.pool.size - 1
         assert bench.leg.call_id == "second"
+
+
+async def test_an_address_of_its_own_stands_in_offer_and_invite() -> None:
+    with Bench() as bench:
+        bench.dialled(advertise="203.0.113.7")
+        offer = SessionDescription.parse(bench.agent.settings["sdp"])
+        assert bytes(offer).count(b"IN IP4 203.0.113.7") == 2
+        assert bench.agent.settings["advertise"] == "203.0.113.7"
 
 
 async def test_answered_it_is_a_leg_like_any_other() -> None:
     with Bench() as bench:
         bench.dialled()
         connected: list[str] = []
-        bench.leg.on_connected = lambda: connected.append(bench.leg.law.name)
+        bench.leg.on_connected = lambda: connected.append(bench.leg.codec.name)
         bench.call.on_answered(bench.answer("8 101"))
         assert await bench.leg.outcome() == "" and connected == ["PCMA"]
         assert str(bench.leg.replaces) == "second;to-tag=theirs;from-tag=ours"
@@ -131,9 +139,9 @@ async def test_an_answer_that_we_cannot_use_ends_it(early: bool) -> None:
     with Bench() as bench:
         bench.dialled()
         if early:
-            bench.call.on_early_media(bench.answer("9"))
+            bench.call.on_early_media(bench.answer("18"))
             assert bench.leg.stream is None, "the answer may bring better"
-        bench.call.on_answered(bench.answer("9") if early else None)
+        bench.call.on_answered(bench.answer("18") if early else None)
         assert await bench.leg.outcome() == "no_common_codec"
         assert bench.call.told == ['hang up SIP;cause=488;text="no_common_codec"']
         assert bench.pool.free == bench.pool.size

@@ -24,7 +24,7 @@ async def test_an_offer_is_answered_with_its_law() -> None:
         bench.leg.ring()
         bench.leg.answer()
         assert bench.invitation.told == ["180", "200"]
-        assert (bench.leg.law.name, bench.ours.media[0].formats) == ("PCMA", ("8", "101"))
+        assert (bench.leg.codec.name, bench.ours.media[0].formats) == ("PCMA", ("8", "101"))
 
 
 async def test_nothing_leaves_before_the_caller_has_shown_that_he_is_there() -> None:
@@ -40,21 +40,21 @@ async def test_nothing_leaves_before_the_caller_has_shown_that_he_is_there() -> 
 async def test_a_delayed_offer_is_ours_and_the_ack_brings_the_law() -> None:
     with Bench(delayed=True).prepared() as bench:
         connected: list[str] = []
-        bench.leg.on_connected = lambda: connected.append(bench.leg.law.name)
+        bench.leg.on_connected = lambda: connected.append(bench.leg.codec.name)
         bench.leg.ring()
         bench.leg.answer()
         assert bench.invitation.told == ["180 offer", "200"]
-        assert bench.ours.media[0].formats == ("0", "8", "101") and connected == []
+        assert bench.ours.media[0].formats == ("0", "8", "9", "107", "101", "102") and connected == []
         bench.invitation.on_confirmed(bench.offer("8 96"))
         assert connected == ["PCMA"] and bench.leg.agreed is not None
-        assert (bench.leg.agreed.telephone_event, bench.leg.agreed.receive_telephone_event) == (96, 101)
+        assert (bench.leg.agreed.telephone_event, bench.leg.agreed.receive_telephone_event) == ((96, 8000), (101, 8000))
 
 
 async def test_an_ack_without_a_description_or_with_a_useless_one_is_the_end() -> None:
     with Bench(delayed=True).prepared() as bench:
         bench.leg.answer()
         bench.invitation.on_confirmed(None)
-        bench.invitation.on_confirmed(bench.offer("9"))
+        bench.invitation.on_confirmed(bench.offer("18"))
         assert bench.ended == ["no_common_codec", "no_common_codec"]
 
 
@@ -92,7 +92,7 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("section", "warning"),
         [
-            ("m=audio 4000 RTP/AVP 9\r\n", "305"),
+            ("m=audio 4000 RTP/AVP 18\r\n", "305"),
             ("m=audio 4000 RTP/SAVP 0\r\n", "302"),
             ("m=audio 0 RTP/AVP 0\r\n", "304"),
             ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 240.1.2.3\r\n", "301"),

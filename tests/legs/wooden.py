@@ -115,7 +115,7 @@ class Bench:
         self.leg.on_audio = self.audio.append
         self.leg.on_digit = self.digits.append
         self.leg.on_ended = lambda word, detail: self.ended.append(word)
-        self.leg.on_law = lambda: self.laws.append(self.leg.law.name)
+        self.leg.on_format = lambda: self.laws.append(self.leg.codec.name)
         return self
 
     @property

@@ -4,11 +4,11 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from bridge.audio.g711 import Law
+from bridge.media.codecs import CODECS
 from bridge.media.pacer import PERIOD, SlotClock
 from bridge.media.rtp import RtpPacket, RtpWriter, parse
 from bridge.media.stream import MediaStream
-from bridge.media.terms import Terms
+from bridge.media.terms import Events, Terms
 
 HOST = "127.0.0.1"
 EVENT = 101
@@ -78,15 +78,16 @@ class Line:
     def _terms(self, options: dict[str, object]) -> Terms:
         """What was agreed on: `options` take away what stands in them."""
         event = options.pop("event_payload_type", EVENT)
+        events = None if event is None else Events(event)  # type: ignore[arg-type]
         agreed: dict[str, object] = {
-            "law": options.pop("law", Law.PCMU),
+            "codec": CODECS[str(options.pop("codec", "PCMU"))],
             "remote": options.pop("remote", self.phone.address),
             "direction": options.pop("direction", "sendrecv"),
-            "event_payload_type": event,
-            "receive_event_payload_type": event,
-            "keys": options.pop("keys", None),
+            "events": options.pop("events", events),
+            "receive_events": options.pop("receive_events", events),
         }
-        return Terms(**agreed)  # type: ignore[arg-type]
+        optional = ("keys", "ptime_ms", "payload_type", "receives", "rtcp")
+        return Terms(**agreed, **{name: options.pop(name) for name in optional if name in options})  # type: ignore[arg-type]
 
     def __enter__(self) -> "Line":
         self.stream.start()

@@ -255,7 +255,7 @@ class TestASilentCaller:
             now += pause
             ts += pause * 8
             # Exactly as far as silence flowed, the next packet takes the short way in.
-            assert jitter.silence_samples <= ts
+            assert jitter.silence_ms * 8 <= ts
         for number, step in enumerate(range(0, 2000, 20), start=5):
             total += len(b"".join(jitter.put(packet(number, ts=ts + step * 8), (now + step) / 1000)))
             total += len(b"".join(jitter.due((now + step + 10) / 1000)))

@@ -1,6 +1,6 @@
 import pytest
 
-from bridge.media.keypad import PAUSE_SLOTS, Keypad
+from bridge.media.keypad import PAUSE_MS, Keypad
 from bridge.media.rtp import RtpPacket, RtpWriter, parse
 from tests.media.phone import EVENT, Line, Phone, until
 
@@ -11,15 +11,15 @@ def test_keys_are_sent_one_after_the_other_with_a_pause() -> None:
     for slot in range(100):
         if not keypad.busy:
             break
-        packet = keypad.packet(writer)
+        packet = keypad.packet(writer, 160)
         packets.append(None if packet is None else parse(packet))
         if packet is None:
             writer.packet(b"", 0, 160)
         assert writer.timestamp == (0xFFFFFFFF + 160 * (slot + 1)) & 0xFFFFFFFF
     sent = "".join("-" if packet is None else "k" for packet in packets)
-    assert sent == "k" * 7 + "-" * (PAUSE_SLOTS + 1) + "k" * 7 + "-"
-    one, two = packets[:7], packets[7 + PAUSE_SLOTS + 1 : -1]
-    for key, begun in ((one, 0), (two, 7 + PAUSE_SLOTS + 1)):
+    assert sent == "k" * 7 + "-" * (PAUSE_MS // 20 + 1) + "k" * 7 + "-"
+    one, two = packets[:7], packets[7 + PAUSE_MS // 20 + 1 : -1]
+    for key, begun in ((one, 0), (two, 7 + PAUSE_MS // 20 + 1)):
         assert all(isinstance(packet, RtpPacket) for packet in key)
         assert {packet.timestamp for packet in key if packet} == {(0xFFFFFFFF + 160 * begun) & 0xFFFFFFFF}
         assert [packet.marker for packet in key if packet] == [True] + [False] * 6

@@ -5,7 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bridge.audio.g711 import Law
+from bridge.audio.fade import faded
+from bridge.audio.format import Linear
+from bridge.audio.g711 import Law, decode, translation
 from bridge.media.playout import REMEMBERED, Frame, Heard, Playout
 
 SILENCE = b"\xff"
@@ -14,6 +16,11 @@ SILENCE = b"\xff"
 def audio(count: int, start: int = 0) -> bytes:
     """Bytes that differ from silence and from their neighbours."""
     return bytes((start + at) % 251 for at in range(count))
+
+
+def fall(rest: bytes, law: Law = Law.PCMU) -> Frame:
+    """The frame after a cut: what would have come next, ever softer, of no item."""
+    return Frame("", faded(rest, law) + bytes((law.silence,)) * (160 - len(rest)), 0)
 
 
 def drain(playout: Playout, slots: int) -> list[Frame]:
@@ -42,7 +49,7 @@ def test_chunks_of_any_size_make_whole_frames() -> None:
 
 
 def test_the_last_frame_is_padded_and_the_padding_not_heard() -> None:
-    playout = Playout(law=Law.PCMA)
+    playout = Playout(audio_format=Law.PCMA)
     playout.push("a", audio(250))
     playout.end("a")
     frames = drain(playout, 5)
@@ -204,6 +211,7 @@ class TestFlush:
             Heard("waits", 0, 100, True),
             Heard("none", 0, 0, False),
         )
+        assert playout.pull() == fall(audio(8000)[480:520])
         assert playout.pull() is None
         assert (playout.drained, playout.queued_ms, playout.playing) == (True, 0, None)
         assert playout.flush() == ()
@@ -315,6 +323,7 @@ class TestPutBack:
         drain(playout, 1)
         playout.flush()
         playout.put_back()
+        assert playout.pull() == fall(audio(320)[160:200])
         assert (playout.pull(), playout.drained, playout.sent_ms("a")) == (None, True, 20)
 
     def test_once_per_pull(self) -> None:
@@ -324,6 +333,104 @@ class TestPutBack:
         playout.put_back()
         playout.put_back()
         assert playout.sent_ms("a") == 20
+
+
+class TestPause:
+    def test_nothing_is_heard_or_counted_until_it_goes_on_where_it_stopped(self) -> None:
+        playout, data = Playout(lead_ms=0), audio(1600)
+        playout.push("a", data)
+        drain(playout, 3)
+        playout.pause()
+        playout.pause()
+        assert drain(playout, 50) == [fall(data[480:520])]
+        assert (playout.paused, playout.sent_ms("a"), playout.queued_ms, playout.drained) == (True, 60, 140, False)
+        playout.resume()
+        assert b"".join(frame.payload for frame in drain(playout, 7)) == data[480:]
+        assert playout.sent_ms("a") == 200
+
+    def test_audio_that_comes_meanwhile_waits_and_is_no_underrun(self) -> None:
+        playout, data = Playout(lead_ms=0), audio(1600)
+        playout.push("a", data[:480])
+        drain(playout, 2)
+        playout.pause()
+        drain(playout, 20)
+        playout.push("a", data[480:])
+        playout.end("a")
+        playout.resume()
+        assert b"".join(frame.payload for frame in drain(playout, 8)) == data[320:]
+        assert (playout.underruns, playout.drained) == (0, True)
+
+    def test_a_flush_tells_what_was_heard_before_the_pause_and_falls_only_once(self) -> None:
+        playout = Playout(lead_ms=0)
+        playout.push("a", audio(1600))
+        drain(playout, 3)
+        playout.pause()
+        assert len(drain(playout, 5)) == 1
+        assert playout.flush() == (Heard("a", 60, 200, False),)
+        assert (playout.pull(), playout.paused, playout.drained) == (None, False, True)
+        playout.push("b", audio(320))
+        assert len(drain(playout, 2)) == 2
+
+    def test_a_pause_that_ends_before_the_next_slot_is_not_heard(self) -> None:
+        playout, data = Playout(lead_ms=0), audio(480)
+        playout.push("a", data)
+        drain(playout, 1)
+        playout.pause()
+        playout.resume()
+        assert b"".join(frame.payload for frame in drain(playout, 2)) == data[160:]
+
+    def test_an_item_that_has_not_begun_needs_no_fall(self) -> None:
+        playout = Playout(lead_ms=60)
+        playout.push("a", audio(160))
+        playout.pause()
+        assert drain(playout, 5) == []
+
+
+class TestFall:
+    def test_it_is_five_milliseconds_ever_softer(self) -> None:
+        loud = bytes((0x80, 0x00) * 20)  # the loudest sample of either sign in turn
+        samples = memoryview(decode(faded(loud, Law.PCMU), Law.PCMU)).cast("h")
+        levels = [abs(sample) for sample in samples]
+        assert len(levels) == 40
+        assert levels == sorted(levels, reverse=True)
+        assert levels[0] > 30000 > 1000 > levels[-1]
+
+    def test_it_is_as_long_as_what_is_left(self) -> None:
+        playout = Playout(lead_ms=0)
+        playout.push("a", audio(170))
+        drain(playout, 1)
+        playout.flush()
+        assert drain(playout, 3) == [fall(audio(170)[160:])]
+
+
+class TestChange:
+    def test_another_packet_length_goes_on_with_the_next_byte(self) -> None:
+        playout, data = Playout(lead_ms=0), audio(1600)
+        playout.push("a", data)
+        first = drain(playout, 2)
+        playout.change(Law.PCMU, 480)
+        second = drain(playout, 2)
+        assert [len(frame.payload) for frame in first + second] == [160, 160, 480, 480]
+        assert b"".join(frame.payload for frame in first + second) == data[:1280]
+        assert playout.sent_ms("a") == 160
+
+    def test_another_law_is_put_on_what_waits(self) -> None:
+        playout, data = Playout(lead_ms=0), audio(480)
+        playout.push("a", data)
+        drain(playout, 1)
+        playout.change(Law.PCMA, 160)
+        assert drain(playout, 1)[0].payload == data[160:320].translate(translation(Law.PCMU, Law.PCMA))
+
+    def test_a_wider_format_keeps_the_milliseconds(self) -> None:
+        playout = Playout(lead_ms=0)
+        playout.push("a", audio(1600))
+        drain(playout, 3)
+        playout.change(Linear(16000), 640)
+        assert (playout.sent_ms("a"), playout.queued_ms) == (60, 140)
+        playout.end("a")
+        frames = drain(playout, 8)
+        assert [len(frame.payload) for frame in frames] == [640] * 7
+        assert (playout.sent_ms("a"), playout.drained) == (200, True)
 
 
 def test_the_cap_refuses_the_whole_push_and_leaves_the_rest() -> None:
@@ -359,6 +466,19 @@ class PlayoutModel(RuleBasedStateMachine):
         self.over: set[str] = set()
         self.ended: set[str] = set()
         self.names = 0
+        self.paused = False
+        self.falls = False  # whether the next frame may be the fall to silence
+
+    @rule()
+    def pause(self) -> None:
+        self.falls = not self.paused or self.falls
+        self.playout.pause()
+        self.paused = True
+
+    @rule()
+    def resume(self) -> None:
+        self.playout.resume()
+        self.paused = self.falls = False
 
     @rule(new=st.booleans(), size=st.integers(0, 60), seed=st.integers(0, 255), pick=st.integers(0, 5))
     def push(self, new: bool, size: int, seed: int, pick: int) -> None:
@@ -391,6 +511,13 @@ class PlayoutModel(RuleBasedStateMachine):
             if frame is None:
                 continue
             assert len(frame.payload) == 16
+            if not frame.item_id:
+                assert frame.heard_bytes == 0
+                assert self.falls
+                self.falls = False
+                continue
+            self.falls = False
+            assert not self.paused
             assert frame.heard_bytes > 0
             assert frame.payload[frame.heard_bytes :] == SILENCE * (16 - frame.heard_bytes)
             if fails:
@@ -405,6 +532,8 @@ class PlayoutModel(RuleBasedStateMachine):
     @rule()
     def flush(self) -> None:
         cut = [item for item in self.order if item not in self.over and not self.is_heard(item)]
+        self.falls = not self.paused or self.falls
+        self.paused = False
         heard = self.playout.flush()
         assert [item.item_id for item in heard] == cut
         for item in heard:

@@ -143,7 +143,7 @@ class TestStream:
         agreed = keys()
         theirs, ours = Sealer(SUITE, agreed.receive), Opener(SUITE, agreed.send)
         line = Line(keys=agreed)
-        line.stream._writer.sequence = 0xFFFF
+        line.stream._down.writer.sequence = 0xFFFF
         with line:
             sealed = theirs.seal(packet(1))
             line.phone.send_raw(sealed)
@@ -197,7 +197,7 @@ class TestStream:
         with Line() as line:
             assert line.stream._endpoint.send == line.stream._endpoint._send
             assert line.stream._endpoint._parse is parse
-            assert line.stream.law is Law.PCMU
+            assert line.stream.audio_format is Law.PCMU
 
 
 def datagrams(line: Line) -> list[bytes]:

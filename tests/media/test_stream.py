@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import uvloop
 
+from bridge.audio.fade import faded
 from bridge.audio.g711 import Law, silence
 from bridge.media.dtmf import DtmfSender
 from bridge.media.endpoint import BATCH
@@ -207,7 +208,7 @@ class TestDown:
         assert len({timestamp for _, _, timestamp in starts}) == 3
 
     async def test_pcma_is_silent_in_its_own_way(self) -> None:
-        with Line(law=Law.PCMA) as line:
+        with Line(codec="PCMA") as line:
             line.stream.playout.push("a", b"\x11" * 40)
             line.stream.playout.end("a")
             line.tick(2)
@@ -230,16 +231,17 @@ class TestDown:
         assert numbers == [1, 1, 1, 1]
         assert line.stream.stats.skipped == 4
 
-    async def test_barge_in_is_silence_in_the_very_next_slot_and_the_wire_agrees(self) -> None:
+    async def test_barge_in_falls_silent_in_the_very_next_slot_and_the_wire_agrees(self) -> None:
         with Line() as line:
             line.stream.playout.push("a", b"".join(frame(number) for number in range(100)))
             line.tick(7)
             heard = line.stream.playout.flush()
             line.tick(3)
             payloads = [packet.payload for packet in line.phone.received()]
-        on_the_wire = [payload for payload in payloads if payload != SILENCE]
+        *on_the_wire, fall = [payload for payload in payloads if payload != SILENCE]
         assert on_the_wire == [frame(number) for number in range(7)]
-        assert payloads[-3:] == [SILENCE] * 3
+        assert payloads[-3:] == [fall, SILENCE, SILENCE]
+        assert fall == faded(frame(7)[:40], Law.PCMU) + SILENCE[:120]
         assert heard[0].sent_ms == 20 * len(on_the_wire)
 
     async def test_what_the_socket_did_not_take_was_not_heard(self) -> None:

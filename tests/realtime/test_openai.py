@@ -39,7 +39,7 @@ class Wire:
     """A protocol object with a server's voice: `say` feeds it, `told` gives what it wants to send, checked."""
 
     def __init__(self, **options: Any) -> None:
-        self.protocol = OpenAIProtocol(SessionOptions("audio/pcmu", **{"turn_detection": VAD} | options))
+        self.protocol = OpenAIProtocol(SessionOptions({"type": "audio/pcmu"}, **{"turn_detection": VAD} | options))
 
     def say(self, type_: str, **members: Any) -> ev.Event | None:
         return self.protocol.receive(orjson.dumps({"type": type_, "event_id": "event_1", **members}))
@@ -453,7 +453,7 @@ _json = st.recursive(
 _members = ["session", "response", "item", "error", "response_id", "item_id", "delta", "id", "status", "transcript"]
 
 
-@given(st.sampled_from(sorted(OpenAIProtocol(SessionOptions("audio/pcmu"))._dispatch)), st.data())
+@given(st.sampled_from(sorted(OpenAIProtocol(SessionOptions({"type": "audio/pcmu"}))._dispatch)), st.data())
 def test_no_event_of_any_shape_raises(type_: str, data: st.DataObject) -> None:
     members = data.draw(st.dictionaries(st.sampled_from(_members), _json, max_size=6))
     wire = Wire().ready()

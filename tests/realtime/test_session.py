@@ -58,7 +58,7 @@ async def connected(
     async with serve(server.serve, "127.0.0.1", 0, compression=None, max_queue=1) as listening:
         port = listening.sockets[0].getsockname()[1]
         session = Session(
-            OpenAIProtocol(SessionOptions("audio/pcmu")),
+            OpenAIProtocol(SessionOptions({"type": "audio/pcmu"})),
             url=f"ws://127.0.0.1:{port}/v1/realtime?model=m",
             headers={"Authorization": "Bearer sk-1"},
             append_ms=append_ms,
@@ -186,7 +186,9 @@ class Item:
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:9/v1/realtime", "not a url"])
 async def test_no_server_is_a_failure_with_a_reason(url: str) -> None:
-    session = Session(OpenAIProtocol(SessionOptions("audio/pcmu")), url=url, headers={}, on_event=lambda event: None)
+    session = Session(
+        OpenAIProtocol(SessionOptions({"type": "audio/pcmu"})), url=url, headers={}, on_event=lambda event: None
+    )
     with pytest.raises(SessionFailed) as failed:
         await session.open(2)
     assert failed.value.reason == "unreachable"
@@ -196,7 +198,7 @@ async def test_an_upgrade_that_is_refused_names_the_status() -> None:
     async with serve(lambda socket: asyncio.sleep(0), "127.0.0.1", 0, process_request=unauthorized) as listening:
         port = listening.sockets[0].getsockname()[1]
         session = Session(
-            OpenAIProtocol(SessionOptions("audio/pcmu")),
+            OpenAIProtocol(SessionOptions({"type": "audio/pcmu"})),
             url=f"ws://127.0.0.1:{port}",
             headers={},
             on_event=lambda event: None,

@@ -178,7 +178,7 @@ async def test_each_failure_has_its_word(tmp_path: Path, answers: Steps, word: s
 
 async def test_an_answer_without_a_codec_of_ours_is_no_answer(tmp_path: Path) -> None:
     async with calling(tmp_path, invites=False) as rig:
-        rig.desk.answer_sdp = rig.desk.sdp().replace("RTP/AVP 0 101", "RTP/AVP 9").replace("0 PCMU", "9 G722")
+        rig.desk.answer_sdp = rig.desk.sdp().replace("RTP/AVP 0 101", "RTP/AVP 18").replace("0 PCMU", "18 G729")
         await rig.caller.invite("127.0.0.1", rig.service.sip_port)
         await rig.service.until('sipbridge_responses_total{status="completed"}', 2)
         assert results(rig.session) == [{"error": "no common codec"}]

@@ -97,7 +97,7 @@ async def test_a_server_that_forgets_to_end_an_item_does_not_hold_up_the_next(tm
 
 async def test_a_session_of_the_other_law_is_translated_by_table(tmp_path: Path) -> None:
     said = speech_like(1)
-    async with bench(tmp_path, "vad: false", agent={"law": "pcmu"}) as (service, server):
+    async with bench(tmp_path, "vad: false", agent={"audio": "pcmu"}) as (service, server):
         async with RawPhone(law="PCMA") as phone:
             await phone.invite("127.0.0.1", service.sip_port)
             await phone.wire.play(frames(said))
@@ -192,7 +192,7 @@ async def test_a_codec_that_is_none_of_ours_is_refused_and_the_call_goes_on(tmp_
             moved = phone.sdp().replace("IN IP4 127.0.0.1\r\nt", "IN IP4 240.0.0.1\r\nt")
             refused = await phone.in_dialog("INVITE", body=moved)
             assert refused.status == 488 and refused.header("Warning").startswith("301 ")
-            other = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 9 101").replace("0 PCMU/8000", "9 G722/8000")
+            other = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 18 101").replace("0 PCMU/8000", "18 G729/8000")
             assert (await phone.in_dialog("INVITE", body=other)).status == 488
             await phone.wire.play(frames(said))
             await asyncio.sleep(0.1)
@@ -205,7 +205,7 @@ async def test_an_invite_without_an_offer_is_answered_with_ours(tmp_path: Path) 
         async with RawPhone() as phone:
             await phone.start_invite("127.0.0.1", service.sip_port, sdp="")
             answer = await phone.answer(sdp=phone.sdp())
-            assert "m=audio" in answer.body and " 0 8 101" in answer.body
+            assert "m=audio" in answer.body and " 0 8 9 107 101 102" in answer.body
             await phone.wire.play(frames(silence(2.5)))
             await phone.bye()
         await ended(server.sessions[0])

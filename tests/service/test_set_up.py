@@ -205,7 +205,7 @@ async def test_a_number_without_a_route_is_not_found(tmp_path: Path) -> None:
 
 async def test_an_offer_without_g711_is_refused(tmp_path: Path) -> None:
     async with bench(tmp_path, SILENT) as (service, _), RawPhone() as phone:
-        sdp = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 9 101").replace("0 PCMU/8000", "9 G722/8000")
+        sdp = phone.sdp().replace("RTP/AVP 0 101", "RTP/AVP 18 101").replace("0 PCMU/8000", "18 G729/8000")
         answer = await phone.invite("127.0.0.1", service.sip_port, sdp=sdp)
         assert answer.status == 488 and answer.header("Warning")
         assert (await service.metrics())["sipbridge_rtp_ports_free"] == 100

@@ -80,3 +80,14 @@ def test_families() -> None:
     assert family_of("name") is None
     assert is_wildcard("::") and is_wildcard("0.0.0.0")
     assert not is_wildcard("name")
+
+
+def test_a_call_may_have_an_address_of_its_own() -> None:
+    advertiser = Advertiser("203.0.113.5", lambda: 0.0)
+    advertiser.bind(["127.0.0.1"])
+    found = [advertiser.address_for("127.0.0.9", own) for own in (None, "203.0.113.7", "[2001:db8::7]", "auto")]
+    assert found == ["203.0.113.5", "203.0.113.7", "127.0.0.1", "127.0.0.1"]
+    assert [advertiser.is_fixed(own) for own in (None, "203.0.113.7", "auto")] == [True, True, False]
+    detecting = Advertiser("auto", lambda: 0.0)
+    assert [detecting.is_fixed(own) for own in (None, "203.0.113.7", "auto")] == [False, True, False]
+    assert detecting.address_for("name", "203.0.113.7") == "203.0.113.7"

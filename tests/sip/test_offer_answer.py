@@ -51,17 +51,112 @@ def test_the_first_codec_of_the_offer_wins(
 
 
 def test_our_preference_can_rule() -> None:
-    assert answered(audio("0 8"), preferences=(8, 0), prefer_ours=True)[1].codec == "PCMA"
-    assert answered(audio("0 8"), preferences=(8, 0))[1].codec == "PCMU"
-    assert answered(audio("0 8"), preferences=(8,))[1].codec == "PCMA"
+    assert answered(audio("0 8"), preferences=(("PCMA",), ("PCMU",)))[1].codec == "PCMA"
+    assert answered(audio("0 8"), preferences=(("PCMA", "PCMU"),))[1].codec == "PCMU"
+    assert answered(audio("0 8"), preferences=(("PCMA",),))[1].codec == "PCMA"
+
+
+OPUS = "rtpmap:111 opus/48000/2"
+
+
+@pytest.mark.parametrize(
+    ("formats", "preferences", "codec"),
+    [
+        ("111 9 0", (("PCMU", "PCMA"), ("G722",), ("OPUS",)), ("PCMU", 0)),
+        ("111 9", (("PCMU", "PCMA"), ("G722",), ("OPUS",)), ("G722", 9)),
+        ("111", (("PCMU", "PCMA"), ("G722",), ("OPUS",)), ("OPUS", 111)),
+        ("0 9 111", (("OPUS",), ("G722",), ("PCMU",)), ("OPUS", 111)),
+    ],
+)
+def test_wider_codecs_by_tiers(formats: str, preferences: tuple[tuple[str, ...], ...], codec: tuple[str, int]) -> None:
+    description, negotiated = answered(audio(formats, OPUS), preferences=preferences)
+    assert (negotiated.codec, negotiated.send_payload_type) == codec
+    assert negotiated.receives_as == ((codec[1], codec[0]),)
+    assert description.media[0].formats == (str(codec[1]),)
+
+
+def test_opus_is_written_with_two_channels_and_asks_for_mono() -> None:
+    description, _ = answered(audio("111", OPUS), preferences=(("OPUS",),))
+    assert ("rtpmap", "111 opus/48000/2") in description.media[0].attributes
+    assert "stereo=0" in str(description.media[0].attribute("fmtp"))
+
+
+@pytest.mark.parametrize(
+    ("events", "codec", "agreed"),
+    [
+        (("101 telephone-event/8000", "102 telephone-event/48000"), "OPUS", (102, 48000)),
+        (("101 telephone-event/8000",), "OPUS", (101, 8000)),
+        (("102 telephone-event/48000",), "PCMU", None),
+        (("102 telephone-event/48000", "101 telephone-event/8000"), "PCMU", (101, 8000)),
+    ],
+)
+def test_events_are_those_of_the_codecs_clock(
+    events: tuple[str, ...], codec: str, agreed: tuple[int, int] | None
+) -> None:
+    attributes = (OPUS, *(f"rtpmap:{event}" for event in events))
+    description, negotiated = answered(audio("0 111 101 102", *attributes), preferences=((codec,),))
+    assert negotiated.telephone_event == negotiated.receive_telephone_event == agreed
+    wanted = f"{agreed[0]} telephone-event/{agreed[1]}" if agreed else None
+    assert (wanted in description.media[0].values("rtpmap")) == (agreed is not None)
+
+
+def test_an_offer_of_ours_has_events_of_every_clock() -> None:
+    ours = offer("h", 4000, (("OPUS",), ("G722", "PCMU")), session_id=1)
+    assert ours.media[0].formats == ("107", "9", "0", "102", "101")
+    assert {"102 telephone-event/48000", "101 telephone-event/8000"} <= set(ours.media[0].values("rtpmap"))
+    agreed = accept(ours, describe(audio("107 0 101", "rtpmap:107 opus/48000/2", "rtpmap:101 telephone-event/48000")))
+    assert (agreed.codec, agreed.telephone_event, agreed.receive_telephone_event) == (
+        "OPUS",
+        (101, 48000),
+        (102, 48000),
+    )
+    assert agreed.receives_as == ((107, "OPUS"), (9, "G722"), (0, "PCMU"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "ptime_ms"),
+    [
+        ((), 20), (("ptime:10",), 10), (("ptime:30",), 30), (("ptime:40",), 40), (("ptime:60",), 60), (("ptime:50",),
+        40), (("ptime:5",), 10), (("ptime:200",), 60), (("maxptime:10",), 10), (("ptime:60", "maxptime:30"), 30),
+        (("maxptime:150",), 20), (("ptime:x", "maxptime:0"), 20),
+    ],
+)  # fmt: skip
+def test_packets_are_as_long_as_the_peer_wants(attributes: tuple[str, ...], ptime_ms: int) -> None:
+    assert answered(audio("0", *attributes))[1].ptime_ms == ptime_ms
+
+
+@pytest.mark.parametrize(
+    ("attributes", "rtcp", "muxed"),
+    [
+        ((), ("192.0.2.1", 4001, False), False),
+        (("rtcp-mux",), ("192.0.2.1", 4000, True), True),
+        (("rtcp:4711",), ("192.0.2.1", 4711, False), False),
+        (("rtcp:4711 IN IP4 192.0.2.1",), ("192.0.2.1", 4711, False), False),
+        (("rtcp:4711 IN IP4 203.0.113.9",), ("192.0.2.1", 4001, False), False),
+        (("rtcp:9 IN IP4 0.0.0.0", "rtcp-mux"), ("192.0.2.1", 4000, True), True),
+        (("rtcp:99999",), ("192.0.2.1", 4001, False), False),
+    ],
+)
+def test_where_reports_go(attributes: tuple[str, ...], rtcp: tuple[str, int, bool], muxed: bool) -> None:
+    description, negotiated = answered(audio("0", *attributes))
+    assert negotiated.rtcp == rtcp
+    assert (description.media[0].attribute("rtcp-mux") is not None) == muxed
+
+
+def test_a_peer_may_want_no_reports() -> None:
+    media = audio("0").replace("a=", "b=RS:0\r\nb=RR:0\r\na=", 1)
+    if "b=RS" not in media:
+        media += "b=RS:0\r\nb=RR:0\r\n"
+    assert answered(media)[1].rtcp is None
 
 
 def test_what_is_negotiated() -> None:
     text = audio("8 97 101", "rtpmap:97 telephone-event/16000", "rtpmap:101 Telephone-Event/8000", "ptime:30")
     description, negotiated = answered(text)
     assert negotiated == Negotiated(
-        "PCMA", 8, 8, 101, "192.0.2.1", 4000, "sendrecv", 30, receives_as=((8, "PCMA"),), receive_telephone_event=101
-    )
+        "PCMA", 8, 8, (101, 8000), "192.0.2.1", 4000, "sendrecv", 30, receives_as=((8, "PCMA"),),
+        receive_telephone_event=(101, 8000), rtcp=("192.0.2.1", 4001, False),
+    )  # fmt: skip
     assert (description.origin.session_id, description.origin.version) == ("7", "0")
     assert description.times == ("3 4",)
     assert description.media[0].formats == ("8", "101")
@@ -158,11 +253,11 @@ def test_no_connection_at_all() -> None:
 
 
 def test_both_ends_agree() -> None:
-    ours = offer("2001:db8::2", 4000, (8, 0), session_id=1)
+    ours = offer("2001:db8::2", 4000, (("PCMA",), ("PCMU",)), session_id=1)
     theirs, remote = answer(ours, "2001:db8::1", 5000, session_id=2)
     local = accept(ours, theirs)
     assert (local.codec, remote.codec) == ("PCMA", "PCMA")
-    assert (local.telephone_event, remote.telephone_event) == (101, 101)
+    assert (local.telephone_event, remote.telephone_event) == ((101, 8000), (101, 8000))
     assert (local.remote_host, local.remote_port) == ("2001:db8::1", 5000)
     assert b"o=- 2 0 IN IP6 2001:db8::1\r\n" in bytes(theirs)
 
@@ -172,13 +267,13 @@ def test_an_answer_with_other_payload_types_goes_both_ways() -> None:
     negotiated = accept(ours, describe(audio("96", "rtpmap:96 PCMA/8000")))
     assert (negotiated.send_payload_type, negotiated.receive_payload_type) == (96, 8)
     assert negotiated.receives_as == ((0, "PCMU"), (8, "PCMA"))
-    assert (negotiated.telephone_event, negotiated.receive_telephone_event) == (None, 101)
+    assert (negotiated.telephone_event, negotiated.receive_telephone_event) == (None, (101, 8000))
 
 
 def test_each_side_names_its_own_payload_type_of_events() -> None:
     ours = offer("h", 4000, session_id=1)
     negotiated = accept(ours, describe(audio("0 96", "rtpmap:96 telephone-event/8000")))
-    assert (negotiated.telephone_event, negotiated.receive_telephone_event) == (96, 101)
+    assert (negotiated.telephone_event, negotiated.receive_telephone_event) == ((96, 8000), (101, 8000))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +363,7 @@ def test_what_a_browser_adds_is_passed_over() -> None:
         ("image", 0, ("0",)),
     ]
     names = {name for media in (description, *description.media) for name, _ in media.attributes}
-    assert names == {"rtpmap", "ptime", "sendrecv"}
+    assert names == {"rtpmap", "ptime", "sendrecv", "rtcp-mux"}
     assert SessionDescription.parse(bytes(description)) == description
 
 
@@ -292,7 +387,7 @@ def test_an_old_hold_has_one_spelling() -> None:
 
 def test_an_offer_within_a_session_keeps_every_stream_in_its_place() -> None:
     first, _ = answered("m=video 4002 RTP/AVP 99\r\n", audio("8", protocol="RTP/AVPF"), "m=image 4004 udptl t38\r\n")
-    again = offer("192.0.2.10", 5000, (8, 0), session_id=7, previous=first, event=96)
+    again = offer("192.0.2.10", 5000, (("PCMA",), ("PCMU",)), session_id=7, previous=first, events={8000: 96})
     assert [(media.kind, media.port, media.protocol, media.formats) for media in again.media] == [
         ("video", 0, "RTP/AVP", ("99",)),
         ("audio", 5000, "RTP/AVPF", ("8", "0", "96")),

@@ -46,7 +46,7 @@ def test_written_it_is_what_came_except_the_multicast_scope() -> None:
 def test_an_rtpmap_overrides_a_static_type() -> None:
     lines = (("rtpmap", "0 G729/8000/1"), ("rtpmap", "0 L16/8000"), ("rtpmap", "x"), ("rtpmap", None))
     media = Media("audio", 1, "RTP/AVP", ("0", "8", "9"), attributes=lines)
-    assert media.encodings() == {"0": ("G729", 8000), "8": ("PCMA", 8000)}
+    assert media.encodings() == {"0": ("G729", 8000), "8": ("PCMA", 8000), "9": ("G722", 8000)}
 
 
 def test_line_feeds_alone_and_no_times_are_tolerated() -> None:

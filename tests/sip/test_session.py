@@ -8,7 +8,7 @@ from bridge.sip.message import Request, Response
 from bridge.sip.sdp import SessionDescription
 from bridge.sip.session import MOVES, Session, SessionState
 
-from .stack import ANSWER, OFFER, Stack, confirmed, invite, reply, request, tag_of
+from .stack import ANSWER, OFFER, OURS, Stack, confirmed, invite, reply, request, tag_of
 
 HELD = OFFER + "a=sendonly\r\n"
 MOVED = ANSWER.replace(b"5000", b"5002")
@@ -256,3 +256,55 @@ def test_states_only_move_forward() -> None:
     order = list(SessionState)
     assert all(order.index(target) > order.index(state) for state, targets in MOVES.items() for target in targets)
     assert all(MOVES[state] for state in order[:-1])
+
+
+def advertised(message: Request | Response) -> tuple[str, ...]:
+    """The hosts in Via of a request of ours, and in Contact where there is one."""
+    via = [message.via.host] if isinstance(message, Request) else []
+    return (*via, *([message.contact.uri.host] if message.contact is not None else []))
+
+
+def test_all_that_leaves_in_a_call_carries_the_address_that_is_its_own() -> None:
+    outer = "203.0.113.7"
+    stack = Stack()
+
+    def take(call: Session) -> None:
+        call.advertise = outer
+
+    stack.on_invite = take
+    stack.receive(invite())
+    call = stack.calls[-1]
+    assert call.local_address == outer
+    call.ring()
+    call.answer(ANSWER)
+    _, ringing, answer = stack.take()
+    assert [advertised(message) for message in (ringing, answer)] == [(outer,), (outer,)]
+    tag = tag_of(answer)
+    stack.receive(request("ACK", branch="z9hG4bKack", to_tag=tag))
+    call.on_offer = lambda offer: 488
+    assert (reinvite(stack, tag).header("Warning") or "").startswith(f"305 {outer} ")
+    stack.receive(request("ACK", branch="z9hG4bKre2", to_tag=tag, cseq=2))
+    call.on_offer = lambda offer: MOVED
+    assert advertised(reinvite(stack, tag, 3)) == (outer,)
+    stack.receive(request("ACK", branch="z9hG4bKa3", to_tag=tag, cseq=3))
+    call.reinvite(MOVED, lambda status, answer: None)
+    asked = stack.request("INVITE")
+    assert advertised(asked) == (outer, outer)
+    stack.receive(reply(asked, 200, tag="a", body=OFFER))
+    assert advertised(stack.request("ACK")) == (outer,)
+    call.hang_up()
+    assert advertised(stack.request("BYE")) == (outer,)
+
+
+def test_a_call_of_ours_carries_it_from_its_invite_on_and_others_do_not() -> None:
+    outer = "203.0.113.7"
+    stack = Stack()
+    for own, host in ((outer, outer), (None, OURS), ("auto", OURS)):
+        call = stack.call(advertise=own)
+        stack.advance(0.0)
+        asked = stack.request("INVITE")
+        assert advertised(asked) == (host, host)
+        stack.receive(reply(asked, 200, body=OFFER))
+        assert advertised(stack.request("ACK")) == (host,)
+        call.update(MOVED, lambda status, answer: None)
+        assert advertised(stack.request("UPDATE")) == (host, host)

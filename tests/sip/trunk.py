@@ -69,10 +69,10 @@ class Ground:
     def clock(self) -> float:
         return self.now
 
-    def via(self, path: Path) -> str:
+    def via(self, path: Path, own: str | None = None) -> str:
         return f"SIP/2.0/UDP 192.0.2.10:5060;branch=z9hG4bK{len(self.deliveries)}"
 
-    def contact(self, path: Path, user: str | None = None) -> str:
+    def contact(self, path: Path, user: str | None = None, *, own: str | None = None) -> str:
         return f"<sip:{user}@{self.address}>"
 
     def client_headers(self) -> list[Header]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bridge.audio.g711 import Law, translation
+from bridge.media.codecs import CODECS
 from bridge.transfer.joining import BACKLOG_MS, Joined
 from tests.transfer.wooden import Party
 
@@ -25,8 +26,8 @@ def test_a_law_that_changes_is_translated_from_there() -> None:
     one, other = Party(Law.PCMU), Party(Law.PCMA)
     Joined(one, other)
     one.on_audio(CODES)
-    one.law = Law.PCMA
-    one.on_law()
+    one.codec = CODECS["PCMA"]
+    one.on_format()
     one.on_audio(CODES)
     assert [audio for _, audio in other.played] == [CODES.translate(translation(Law.PCMU, Law.PCMA)), CODES]
     assert other.played[0][0] != other.played[1][0] and "all" in other.ended, (

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from bridge.audio.format import Format
 from bridge.audio.g711 import Law
+from bridge.media.codecs import CODECS
 from bridge.records import EndReason
 from bridge.sip.outgoing import Failure
 from bridge.sip.replaces import Replaces
@@ -24,7 +26,9 @@ class Party:
     """One side of a call. `played` is what waits or was heard: (item, audio)."""
 
     def __init__(self, law: Law = Law.PCMU) -> None:
-        self.law = law
+        self.codec = CODECS[law.value]
+        self.tap: Any = None
+        self.pauses: list[str] = []
         self.call_id = "call"
         self.base = Uri.parse("sip:pbx.example:5070;transport=tcp")
         self.drained = True
@@ -39,11 +43,24 @@ class Party:
         self.stopped = 0
         self.on_audio: Callable[[bytes], None] = unset
         self.on_digit: Callable[[str], None] = unset
-        self.on_law: Callable[[], None] = unset
+        self.on_format: Callable[[], None] = unset
         self.on_drained: Callable[[], None] = unset
         self.on_ended: Callable[[str, str], None] = unset
         self.on_connected: Callable[[], None] = unset
         self.on_referred: Callable[[Any], bool] = lambda referred: True
+
+    @property
+    def format(self) -> Format:
+        return self.codec.audio_format
+
+    def pause(self) -> None:
+        self.pauses.append("pause")
+
+    def unpause(self) -> None:
+        self.pauses.append("unpause")
+
+    def record(self, tap: Any) -> None:
+        self.tap = tap
 
     def play(self, item_id: str, audio: bytes) -> bool:
         self.played.append((item_id, audio))

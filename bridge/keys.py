@@ -1,0 +1,113 @@
+"""What becomes of the keys the caller presses: words to the model, the result of its tool, a line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from bridge.config import Digits as Settings
+from bridge.digits import DigitCollector
+
+log = structlog.get_logger("sipbridge.call")
+
+KEPT = 32
+"""Keys pressed before the model asks for them."""
+MOST_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a call of the tool read_digits asks for; 0 digits: as many as come."""
+
+    digits: int
+    timeout_s: float
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any]) -> Wanted:
+        """Out of what the model wrote; ValueError for what makes no sense."""
+        digits, timeout_s = int(arguments.get("max_digits", 0)), float(arguments.get("timeout_s", 10))
+        if not 0 <= digits <= KEPT or not 0 < timeout_s <= MOST_SECONDS:
+            raise ValueError
+        return cls(digits, timeout_s)
+
+
+class Keys:
+    """The keys of one call. `say` tells the model, `on_first` hears of the first key of a number."""
+
+    def __init__(
+        self, settings: Settings, *, say: Callable[[str], None], on_first: Callable[[], None], shown: bool
+    ) -> None:
+        """`shown`: keys may stand in the log."""
+        self._settings = settings
+        self._say = say
+        self._shown = shown
+        self._collector = DigitCollector(
+            on_first=on_first if settings.interrupt else lambda: None,
+            on_digits=self._collected,
+            pause_s=settings.pause_s,
+            end=settings.end,
+        )
+        self._early = ""  # pressed before the model asked
+        self._wanted: Wanted | None = None  # while the model waits for keys
+        self._give: Callable[[dict[str, Any]], None] = lambda result: None
+        self._timer: asyncio.TimerHandle | None = None  # while the model waits and nobody presses
+
+    def press(self, key: str) -> None:
+        """One key."""
+        self._stop()
+        self._collector.press(key)
+        wanted = self._wanted
+        if (
+            wanted is not None
+            and wanted.digits
+            and len(self._collector.digits.rstrip(self._settings.end)) >= wanted.digits
+        ):
+            self._collector.complete()
+
+    def read(self, wanted: Wanted, give: Callable[[dict[str, Any]], None]) -> None:
+        """The model asks for keys; `give` gets the result once, with what was pressed before it asked."""
+        self._answer("superseded", "")
+        self._wanted, self._give = wanted, give
+        early, self._early = self._early, ""
+        enough = wanted.digits and len(early) >= wanted.digits
+        if enough or (early and early[-1] == self._settings.end):
+            self._answer("complete", early)
+            return
+        self._timer = asyncio.get_running_loop().call_later(wanted.timeout_s, self._answer, "timeout", "")
+        for key in early:
+            self._collector.press(key)
+
+    def close(self) -> None:
+        """The call is over, or somebody else hears the keys."""
+        self._collector.close()
+        self._stop()
+        self._wanted = None
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _collected(self, digits: str) -> None:
+        if self._wanted is not None:
+            self._answer("complete", digits)
+        elif self._settings.to == "message":
+            self._say(f"The caller pressed {' '.join(digits)} on the keypad.")
+        elif self._settings.to == "tool":
+            self._early = (self._early + digits)[-KEPT:]
+        elif self._settings.to == "event":
+            shown = {"digits": digits} if self._shown else {}
+            log.info("digits.pressed", count=len(digits), **shown)
+
+    def _answer(self, status: str, digits: str) -> None:
+        self._stop()
+        if self._wanted is None:
+            return
+        self._wanted = None
+        end = self._settings.end
+        ended = bool(end) and digits.endswith(end)
+        self._give({"status": status, "digits": digits[: -len(end)] if ended else digits})

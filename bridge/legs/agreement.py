@@ -1,0 +1,45 @@
+"""From what two descriptions agree on to the terms of a stream."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import cast
+
+from bridge.media.codecs import CODECS
+from bridge.media.srtp import Keys
+from bridge.media.terms import Direction, Events, Rtcp, Terms
+from bridge.sip.offer_answer import Negotiated
+from bridge.sip.sdes import Security
+
+
+def terms_of(agreed: Negotiated, signalling_host: str) -> Terms:
+    """The terms; `signalling_host` is where the other side signals from."""
+    host = _host(agreed.remote_host, signalling_host)
+    return Terms(
+        CODECS[agreed.codec],
+        (host, agreed.remote_port),
+        direction=cast(Direction, agreed.direction),
+        payload_type=agreed.send_payload_type,
+        receives={
+            agreed.receive_payload_type: CODECS[agreed.codec],
+            **{number: CODECS[name] for number, name in agreed.receives_as},
+        },
+        events=Events(*agreed.telephone_event) if agreed.telephone_event is not None else None,
+        receive_events=Events(*agreed.receive_telephone_event) if agreed.receive_telephone_event is not None else None,
+        keys=_keys(agreed.security),
+        ptime_ms=agreed.ptime_ms,
+        rtcp=Rtcp((host, agreed.rtcp[1]), agreed.rtcp[2]) if agreed.rtcp is not None else None,
+    )
+
+
+def _host(host: str, signalling_host: str) -> str:
+    """Where to send; a name in c= is not looked up: the signalling source is the better guess than a wait."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return signalling_host
+    return host
+
+
+def _keys(security: Security | None) -> Keys | None:
+    return None if security is None else Keys(security.ours.suite, security.ours.key, security.theirs.key)

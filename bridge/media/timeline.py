@@ -1,0 +1,188 @@
+"""The caller's time line: packets in order become audio, as long as the timestamps say.
+
+What is lost is concealed, what was not sent is silence, and what the phone's clock is too fast or too slow is left out
+or put in (`drift`): milliseconds of the call are milliseconds of audio. A tick is a unit of the RTP timestamp.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from bridge.audio.format import SAMPLE_BYTES, Format, Linear
+from bridge.audio.g711 import Law, decode
+from bridge.audio.level import rms
+from bridge.audio.wideband import CodecError
+from bridge.media.codecs import Decoder, G711Decoder
+from bridge.media.drift import FRAME_S, Drift
+from bridge.media.rtp import TIMESTAMP_MASK, timestamp_ahead
+
+MAX_GAP_S = 1.0
+"""Seconds. A longer jump of the timestamp is a new time line, not a second of silence to invent."""
+HISTORY = 5
+"""Pieces of audio kept to conceal from: 50 ms or more."""
+QUIET = 200
+"""RMS of 16-bit samples below which a frame more or less is not heard: -44 dB of full scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A packet, once it is clear that it cannot simply be passed on."""
+
+    sequence: int
+    timestamp: int
+    payload: bytes | None
+    """None for a packet without audio, which stands for `ticks` of silence."""
+    ticks: int
+    at: float
+    decoder: Decoder
+
+
+class TimeLine:
+    """What has been given of one caller, and what comes next. `out` lists take the audio, in the leg's format."""
+
+    __slots__ = (
+        "_event_end", "_left_out_ms", "_format", "_max_gap", "_silence", "clock", "concealed_s", "damaged", "decoder",
+        "default", "drift", "drift_dropped_ms", "drift_inserted_ms", "frame", "given", "history", "resyncs",
+        "silence_s", "tick_s", "timestamp",
+    )  # fmt: skip
+
+    def __init__(self, audio_format: Format) -> None:
+        self.damaged = 0
+        self.resyncs = 0
+        self.concealed_s = 0.0
+        self.silence_s = 0.0
+        self.drift_inserted_ms = 0
+        self.drift_dropped_ms = 0
+        self.timestamp = 0
+        """Of the audio that is next."""
+        self.given = 0
+        """Ticks of audio given since the time line began."""
+        self.history: deque[bytes] = deque(maxlen=HISTORY)
+        """The newest audio that was really heard."""
+        self.drift = Drift()
+        self._left_out_ms = 0  # of the frame that is owed
+        self._event_end: int | None = None  # timestamp up to which silence stands for an event
+        self.change_format(audio_format, None)
+
+    def change_format(self, audio_format: Format, decoder: Decoder | None) -> None:
+        """Give another format from now on; `decoder` is the one to expect, None that of the format's own law."""
+        law = audio_format if isinstance(audio_format, Law) else Law.PCMU
+        self._format = audio_format
+        self._silence = bytes((law.silence,)) if isinstance(audio_format, Law) else bytes(SAMPLE_BYTES)
+        self.history.clear()
+        self.default = decoder or G711Decoder(law, law)
+        self.decoder = self.default
+        self._set_clock(self.default.clock_rate)
+
+    def begin(self, arrival: Arrival) -> None:
+        """A new time line, from this packet on."""
+        self.decoder = arrival.decoder
+        self.timestamp = arrival.timestamp
+        self._event_end = None
+        self._set_clock(arrival.decoder.clock_rate)
+
+    def _set_clock(self, rate: int) -> None:
+        self.clock = rate
+        self.tick_s = 1 / rate
+        self.frame = int(rate * FRAME_S)
+        self._max_gap = int(rate * MAX_GAP_S)
+        self.given = 0
+        self.drift.restart()
+
+    def play(self, arrival: Arrival, out: list[bytes]) -> None:
+        """The next packet in order."""
+        if arrival.payload is None:
+            self._play_event(arrival, out)
+        else:
+            self.decoder = arrival.decoder
+            self._play_audio(arrival, arrival.payload, out)
+
+    def conceal_until(self, timestamp: int, out: list[bytes]) -> None:
+        """Packets are lost; the first one behind them has this timestamp."""
+        gap = timestamp_ahead(timestamp, self.timestamp)
+        if 0 < gap <= self._max_gap:
+            out.append(self.decoder.conceal(b"".join(self.history), gap))
+            self.concealed_s += gap * self.tick_s
+            self.given += gap
+            self.timestamp = timestamp
+
+    def silence(self, ticks: int, out: list[bytes]) -> None:
+        """Nothing was sent for so long."""
+        out.append(self._silence * (self._size(ticks) // len(self._silence)))
+        self.silence_s += ticks * self.tick_s
+        self.given += ticks
+        self.timestamp = (self.timestamp + ticks) & TIMESTAMP_MASK
+
+    def settle(self, out: list[bytes], now: float) -> None:
+        """The clocks' difference is settled where it is not heard, or where it has waited long enough."""
+        drift = self.drift
+        if drift.owed and (drift.is_pressing(now) or self._is_quiet(out[-1])):
+            if drift.owed > 0:
+                out.append(self.decoder.conceal(b"".join(self.history), self.frame))
+                self.drift_inserted_ms += round(FRAME_S * 1000)
+                self.given += self.frame
+                drift.settled(now)
+            elif self._leave_out(out):
+                drift.settled(now)
+        drift.least = min(drift.least, now - self.given * self.tick_s)
+
+    def _leave_out(self, out: list[bytes]) -> bool:
+        """Whether a whole frame is out now; a packet may be shorter."""
+        per_ms = self._format.bytes_per_ms
+        ms = min(round(FRAME_S * 1000) - self._left_out_ms, len(out[-1]) // per_ms)
+        out[-1] = out[-1][: len(out[-1]) - ms * per_ms]
+        self.drift_dropped_ms += ms
+        self.given -= ms * self.clock // 1000
+        self._left_out_ms = (self._left_out_ms + ms) % round(FRAME_S * 1000)
+        return self._left_out_ms == 0
+
+    def _is_quiet(self, audio: bytes) -> bool:
+        pcm = decode(audio, self._format) if isinstance(self._format, Law) else audio
+        return rms(pcm) < QUIET
+
+    def _size(self, ticks: int) -> int:
+        """Bytes of so much audio, whole samples."""
+        size = ticks * self._format.rate // self.clock
+        return size * SAMPLE_BYTES if isinstance(self._format, Linear) else size
+
+    def _play_event(self, arrival: Arrival, out: list[bytes]) -> None:
+        end = (arrival.timestamp + arrival.ticks) & TIMESTAMP_MASK
+        gap = timestamp_ahead(end, self.timestamp)
+        if 0 < gap <= self._max_gap:
+            self.silence(gap, out)
+            self._event_end = end
+
+    def _play_audio(self, arrival: Arrival, payload: bytes, out: list[bytes]) -> None:
+        timestamp, ticks = arrival.timestamp, arrival.ticks
+        audio = self._decoded(payload, ticks)
+        if self._event_end is not None:
+            # Some phones send audio beside an event; the silence of the event has taken its place.
+            covered = timestamp_ahead(self._event_end, timestamp)
+            if 0 < covered <= self._max_gap:
+                covered = min(covered, ticks)
+                timestamp = (timestamp + covered) & TIMESTAMP_MASK
+                audio, ticks = audio[self._size(covered) :], ticks - covered
+                if not ticks:
+                    return
+            self._event_end = None
+        gap = timestamp_ahead(timestamp, self.timestamp)
+        if 0 < gap <= self._max_gap:
+            self.silence(gap, out)
+        elif abs(gap) > self._max_gap:
+            self.resyncs += 1
+            self.drift.restart()
+        elif gap < 0:
+            # Silence has flowed in a pause that the caller's clock does not count, or for packets that were only late.
+            self.drift.suspect(arrival.at)
+        self.timestamp = (timestamp + ticks) & TIMESTAMP_MASK
+        self.given += ticks
+        if audio:
+            self.history.append(audio)
+            out.append(audio)
+
+    def _decoded(self, payload: bytes, ticks: int) -> bytes:
+        try:
+            return self.decoder.decode(payload)
+        except CodecError:
+            self.damaged += 1
+            self.concealed_s += ticks * self.tick_s
+            return self.decoder.conceal(b"".join(self.history), ticks)
