@@ -157,6 +157,10 @@ class App:
                 raise StartFailed(
                     f"agents.{name}: there is no key: set OPENAI_API_KEY, or use `provider: builtin` to try without one"
                 )
+            if reason := profile.wishes.why_not():
+                raise StartFailed(f"agents.{name}: {reason}")
+            if profile.agent.record and self.config.recording.folder is None:
+                log.warning("recording.off", agent=name, advice="name a folder in recording.folder")
             for tool in profile.missing_tools:
                 advice = f"say in agents.{name}.transfer.targets whom to"
                 log.warning("tool.not_offered", agent=name, tool=tool, advice=advice)
@@ -182,6 +186,6 @@ class App:
 
 
 def _settle_memory() -> None:
-    """What is there now stays to the end: a collection that looks through it all takes 40 ms, two slots of every call."""
+    """What is there now stays to the end: to look through it all takes a collection 40 ms, two slots of every call."""
     gc.collect()
     gc.freeze()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bridge.audio.g711 import Law
+from bridge.media.codecs import why_not
+from bridge.media.echo import EchoGuard
+from bridge.media.inband import ToneDetector
 from bridge.sip.audio_line import Tiers
 
 G711_FIRST: Tiers = (("PCMU", "PCMA"), ("G722",), ("OPUS",))
@@ -17,3 +21,18 @@ class Wishes:
     codecs: Tiers = G711_FIRST
     echo_guard: bool = False
     inband_digits: bool = False
+
+    def why_not(self) -> str:
+        """Why they cannot be had here, with what to install; empty when they can. The default codecs are no wish."""
+        named = [name for tier in self.codecs for name in tier] if self.codecs is not G711_FIRST else []
+        for name in named:
+            if reason := why_not(name):
+                return reason
+        try:
+            if self.echo_guard:
+                EchoGuard(Law.PCMU)
+            if self.inband_digits:
+                ToneDetector(Law.PCMU)
+        except RuntimeError as error:
+            return str(error)
+        return ""

@@ -127,7 +127,7 @@ class ControlChannel:
             self._receive_from(datagram, source[:2], now)
 
     def _receive_from(self, datagram: bytes, source: Address, now: float) -> None:
-        """Only from the caller's own host. Where it came from is believed only behind a NAT: other calls live there too."""
+        """Only from the caller's host. Where it came from counts only behind a NAT, because other calls live there too."""
         latch = self._endpoint.latch
         if source[0] != latch.destination[0]:
             self._stats.drop("stranger")

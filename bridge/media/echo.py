@@ -39,6 +39,8 @@ PEAK = 6.0
 PROVEN = 0.6
 """Share of the energy that a trial must explain."""
 PROBATION = 2
+PLAIN = 0.15
+"""Share left over by a trial in which nobody spoke."""
 KEPT = 10_240
 MAX_APART = 400
 """Samples. When the clocks do not come this near in a second one direction had a gap: they start together again."""
@@ -52,7 +54,7 @@ MARGIN, FLOOR_MARGIN = 4.0, 3.0
 """How far a hop without a caller may be above the average leak and the quietest noise."""
 LEAST_SHARE, MOST_SHARE = 0.06, 0.5
 """Of the predicted echo, what may be left of it whatever the leak was."""
-ROOM = 0.6
+ROOM = 0.5
 """How much of an echo's power is still there a hop later, after the taps."""
 OPEN_AT = 3.0
 """Evidence, in doublings of power times hops, that the caller speaks."""
@@ -221,6 +223,8 @@ class EchoGuard:
             self._correlation = None
             self._search_every = SEARCH_EVERY
             self._evidence = 0.0
+            if path.is_plain:
+                self._open_until = 0
 
 
 class _Line:
@@ -321,12 +325,18 @@ class _Path:
         self._auto: Any = None
         self._cross: Any = None
         self._floor = QUIET
+        self._leftover = 1.0
         self._begin()
 
     @property
     def is_wrong(self) -> bool:
         """Whether its predictions explain nothing of what is heard."""
-        return self._refuted or self._predicted > self._floor and self._explained < 0.3 * self._predicted
+        return self._refuted or (self._predicted > self._floor and self._explained < 0.3 * self._predicted)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the last trial heard an echo and nobody else."""
+        return self._leftover < PLAIN
 
     def delay_ms(self) -> int | None:
         """Of the strongest tap; None before an echo is proven."""
@@ -381,9 +391,11 @@ class _Path:
             self.taps, self._auto, self._cross = before
             return False
         self.lag = lag
+        self._leftover = left / _power(heard)
         self._floor = max(min(hops), QUIET)
         self._auto, self._cross = self._auto / (left + QUIET), self._cross / (left + QUIET)
         self._begin()
+        self.probation = PROBATION if before[0] is None else 0
         self._explained = self._predicted = _power(heard) - left
         self._centre()
         return True
@@ -393,7 +405,7 @@ class _Path:
         self._tail = self._explained = self._predicted = 0.0
         self._unsolved = 0
         self._refuted = False
-        self.probation = PROBATION
+        self.probation = 0
 
     def _products(self, heard: Any, sent: Any) -> tuple[Any, Any]:
         """The correlations of the Wiener-Hopf equations: of what was sent with itself, and with what was heard."""

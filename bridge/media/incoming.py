@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from bridge.media import dtmf
@@ -27,7 +27,7 @@ class Incoming:
     """The stream that the caller sends: by payload type audio, keys, or comfort noise; all else is dropped.
 
     `on_audio` gets the audio in order, concealment and silence included, mostly one packet's payload at a time, after
-    the `filters`; `on_raw` before them. `on_digit` gets one key at a time.
+    whatever listens before the call does. `on_digit` gets one key at a time.
     """
 
     def __init__(
@@ -38,9 +38,11 @@ class Incoming:
         on_digit: Callable[[str], None],
     ) -> None:
         self.jitter = stats.jitter
-        self.filters: list[Filter] = []
-        self.on_raw: Callable[[bytes], None] | None = None
+        self._filters: tuple[Filter, ...] = ()
+        self._on_raw: Callable[[bytes], None] | None = None
         self._stats = stats
+        self._emit = on_audio
+        """Where audio goes: straight to the call while nobody else listens."""
         self._on_audio = on_audio
         self._on_digit = on_digit
         self._dtmf = DtmfReceiver()
@@ -75,7 +77,7 @@ class Incoming:
         found = self._decoders.get(packet.payload_type)
         if found is not None:
             for audio in self.jitter.put(packet, now, found):
-                self._pass_on(audio)
+                self._emit(audio)
         elif self._events is not None and packet.payload_type == self._events.payload_type:
             self._receive_event(packet, self._events.clock_rate, now)
         elif packet.payload_type == COMFORT_NOISE:
@@ -106,12 +108,17 @@ class Incoming:
 
     def _hand_up(self, pieces: list[bytes]) -> None:
         for audio in pieces:
-            self._pass_on(audio)
+            self._emit(audio)
 
-    def _pass_on(self, audio: bytes) -> None:
-        if self.on_raw is not None:
-            self.on_raw(audio)
-        for stage in self.filters:
+    def listen(self, filters: Iterable[Filter], on_raw: Callable[[bytes], None] | None) -> None:
+        """What hears the audio before the call does: first `on_raw` (None: nobody), then the filters in their order."""
+        self._filters, self._on_raw = tuple(filters), on_raw
+        self._emit = self._pass_through if self._filters or on_raw is not None else self._on_audio
+
+    def _pass_through(self, audio: bytes) -> None:
+        if self._on_raw is not None:
+            self._on_raw(audio)
+        for stage in self._filters:
             audio = stage.heard(audio)
         self._on_audio(audio)
 

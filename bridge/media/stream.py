@@ -82,10 +82,12 @@ class MediaStream:
         self._timeout = rtp_timeout_s
         self._clock = clock
         self._echo: EchoGuard | None = None
+        self._filters: list[Filter] = []
         self._heard_at: float | None = None  # while the time-out does not count
         self._handle: Handle | None = None  # while not on the clock
         self._alarmed: float | None = None  # the gap whose end the clock will ring for
-        self.stats = MediaStats(JitterBuffer(terms.audio_format, jitter_ms))
+        self._jitter = JitterBuffer(terms.audio_format, jitter_ms)
+        self.stats = MediaStats(self._jitter)
         latch = SourceLatch(terms.remote, signalling_host, frozenset())
         self._endpoint = RtpEndpoint(sock, latch, self.stats, clock, self._receive)
         self._down = Outgoing(self._endpoint, terms, lead_ms)
@@ -146,23 +148,28 @@ class MediaStream:
     def guard(self, echo: EchoGuard) -> None:
         """Let `echo` hear both sides and decide what of the caller's audio goes up."""
         self._echo = echo
-        self._up.filters.append(echo)
+        self.filter(echo)
         self.stats.guards.append(echo)
 
     def filter(self, stage: Filter) -> None:
         """Let `stage` hear the caller's audio, and change it."""
-        self._up.filters.append(stage)
+        self._filters.append(stage)
+        self._listen()
 
     def unfilter(self) -> None:
         """Nothing stands between the jitter buffer and the call any more."""
         self._echo = None
-        self._up.filters.clear()
+        self._filters.clear()
+        self._listen()
 
     def record(self, tap: Tap | None) -> None:
         """Let `tap` listen to both sides, from the next slot on; None: nobody any more."""
         self._tap = tap
         self._down.on_sent = tap.sent if tap is not None else None
-        self._up.on_raw = tap.heard if tap is not None else None
+        self._listen()
+
+    def _listen(self) -> None:
+        self._up.listen(self._filters, self._tap.heard if self._tap is not None else None)
 
     def follow(self, terms: Terms) -> None:
         """Follow a re-INVITE: another place, direction, codec, payload type or key; SSRC, numbers and time go on.
@@ -183,7 +190,7 @@ class MediaStream:
         if terms.ptime_ms != previous.ptime_ms and self._handle is not None:
             self._pacer.remove(self._handle)
             self._join_clock()
-        self._up.jitter.suspend()
+        self._jitter.suspend()
         self._heard_at = self._clock()
 
     def retarget(self, remote: tuple[str, int], *, direction: Direction = "sendrecv") -> None:
@@ -196,6 +203,7 @@ class MediaStream:
 
     def _adopt(self, terms: Terms, keys: Keys | None) -> None:
         """What both directions share; `keys` are those of before."""
+        self._hears = terms.direction in ("sendrecv", "recvonly")
         self._endpoint.latch.payload_types = self._up.payload_types
         self._protect(terms.keys, keys)
         assert self.stats.reports is not None
@@ -231,7 +239,7 @@ class MediaStream:
         self._endpoint.close()
 
     def _receive(self, packet: RtpPacket, now: float) -> None:
-        if self.direction not in ("sendrecv", "recvonly"):
+        if not self._hears:
             self.stats.drop("direction")
             return
         if not self._down.permitted:
@@ -239,17 +247,17 @@ class MediaStream:
         self._heard_at = now
         self._count(packet.sequence, packet.timestamp, packet.ssrc, now)
         self._up.receive(packet, now)
-        if self._up.jitter.gap_deadline is not self._alarmed:
+        if self._jitter.gap_deadline is not self._alarmed:
             self._set_alarm()
 
     def _set_alarm(self) -> None:
         """The end of a gap lies between two slots: the caller's audio shall not wait for the second."""
-        deadline = self._alarmed = self._up.jitter.gap_deadline
+        deadline = self._alarmed = self._jitter.gap_deadline
         if deadline is not None and self._handle is not None:
             self._pacer.alarm(self._handle, deadline, lambda now: self._end_gap(deadline))
 
     def _end_gap(self, deadline: float) -> None:
-        if self._up.jitter.gap_deadline == deadline:
+        if self._jitter.gap_deadline == deadline:
             self._up.give_up(deadline)
             self._set_alarm()
 

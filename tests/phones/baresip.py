@@ -1,6 +1,6 @@
 """baresip without a sound card: says a WAV file, keeps what it hears as another, obeys over its control port.
 
-What baresip 1.0.0 wants (measured): the WAV at the codec's own rate (8000 Hz here); `net_interface` as an address;
+What baresip 1.0.0 wants (measured): the WAV at the codec's own rate, for Opus in stereo; `net_interface` as an address;
 as callee the account must carry the called user. It hangs up when the file ends, so the rig pads it to `seconds`.
 """
 
@@ -17,7 +17,7 @@ from . import wav
 from .processes import NotReady, Program, free_port, free_port_range, free_signalling_port, taken
 
 _MODULES = "/usr/lib/baresip/modules"
-_CODECS = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1"}
+_CODECS = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1", "G722": "G722/16000/1", "opus": "opus/48000/2"}
 
 _CONFIG = """\
 poll_method epoll
@@ -35,16 +35,19 @@ auplay_format s16
 auenc_format s16
 audec_format s16
 rtp_ports {media}-{media_last}
-rtcp_mux no
+rtcp_mux {mux}
 jitter_buffer_delay 1-5
 snd_path {folder}
 module_path {modules}
 module g711.so
+module g722.so
+module opus.so
 module sndfile.so
 module aufile.so
 module aubridge.so
 module uuid.so
 module srtp.so
+module rtcpsummary.so
 module_app account.so
 module_app contact.so
 module_app menu.so
@@ -57,6 +60,8 @@ class Baresip(Program):
 
     port: int
     """Its SIP port (UDP and TCP) at 127.0.0.1; TLS is at the next one."""
+    rate: int
+    """Of its sound, in Hz: that of its codec."""
     events: list[dict[str, Any]]
     """What it told over the control port: `type` is CALL_RINGING, CALL_ESTABLISHED, CALL_CLOSED ..."""
     _reader: asyncio.StreamReader
@@ -72,6 +77,9 @@ class Baresip(Program):
         pcm: bytes = b"",
         seconds: float = 10.0,
         codec: str = "PCMU",
+        offers: Sequence[str] = (),
+        ptime_ms: int = 20,
+        mux: bool = False,
         user: str = "baresip",
         transport: str = "udp",
         registrar: str = "",
@@ -82,8 +90,10 @@ class Baresip(Program):
         trust: Path | None = None,
         certificate: Path | None = None,
     ) -> Self:
-        """A phone that says `pcm` (16 bit, 8000 Hz, mono), then silence up to `seconds`; NotReady with its log.
+        """A phone that says `pcm` (16 bit, mono, at the codec's rate), then silence up to `seconds`; NotReady with its log.
 
+        `codec` (PCMU, PCMA, G722, opus) is the one that will be agreed on, `offers` all that it has (default: that one);
+        `ptime_ms` is what it asks for and sends, `mux` lets it offer RTCP on the port of RTP.
         `registrar` ("host:port") makes it register as `user`; `answer` is auto or manual; `encryption` is srtp (when
         the other side has it too) or srtp-mand; `outbound` the URI of a proxy; `trust` the authority of its TLS,
         `certificate` its own with the key in one file.
@@ -94,13 +104,15 @@ class Baresip(Program):
         account += f';outbound="{outbound}"' if outbound else ""
         port, control = _free_ports(), free_port(socket.SOCK_STREAM)
         uri = f"sip:{user}@{registrar or f'127.0.0.1:{port}'};transport={transport}"
-        _prepare(folder, f"<{uri}>;audio_codecs={_CODECS[codec]};{account}", port, control)
+        codecs = ",".join(_CODECS[name] for name in offers or (codec,))
+        _prepare(folder, f"<{uri}>;audio_codecs={codecs};ptime={ptime_ms};{account}", port, control, mux)
         tls = {"sip_cafile": trust, "sip_certificate": certificate}
         with (folder / "config").open("a") as config:
             config.writelines(f"{name} {path}\n" for name, path in tls.items() if path)
-        wav.write(folder / "say.wav", pcm, seconds)
+        _, rate, channels = _CODECS[codec].split("/")
+        wav.write(folder / "say.wav", pcm, seconds, rate=int(rate), channels=int(channels))
         phone = cls([shutil.which("baresip") or "baresip", "-4", "-s", "-f", str(folder)], folder)
-        phone.port, phone.events, phone._arrived = port, [], asyncio.Event()
+        phone.port, phone.rate, phone.events, phone._arrived = port, int(rate), [], asyncio.Event()
         try:
             await phone._connect(control)
         except (NotReady, OSError):
@@ -203,7 +215,7 @@ class Baresip(Program):
         await self.event("CALL_CLOSED", 5.0)
 
     def heard(self) -> bytes:
-        """16-bit PCM at 8000 Hz of everything it has played out so far (whole files once the call is over)."""
+        """16-bit mono PCM at `rate` of everything it has played out so far (whole files once the call is over)."""
         return b"".join(wav.read(path) for path in self._recordings("dec"))
 
     def _recordings(self, side: str) -> Sequence[Path]:
@@ -223,11 +235,17 @@ def _free_ports() -> int:
     raise NotReady("no two ports in a row are free")
 
 
-def _prepare(folder: Path, account: str, port: int, control: int) -> None:
+def _prepare(folder: Path, account: str, port: int, control: int, mux: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     media = free_port_range(8)
     config = _CONFIG.format(
-        port=port, control=control, media=media, media_last=media + 7, folder=folder, modules=_MODULES
+        port=port,
+        control=control,
+        media=media,
+        media_last=media + 7,
+        mux="yes" if mux else "no",
+        folder=folder,
+        modules=_MODULES,
     )
     (folder / "config").write_text(config)
     (folder / "accounts").write_text(account + "\n")
