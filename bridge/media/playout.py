@@ -7,16 +7,15 @@ fall to silence at a cut: what follows the cut, for 5 ms and ever softer, so tha
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from bridge.audio.conversion import converter
 from bridge.audio.fade import FADE_MS, faded
 from bridge.audio.format import Format, silence_of
 from bridge.audio.g711 import Law
+from bridge.media.item import Item
 
-TAIL_TICKS = 3
-"""Slots for which less than a frame is kept back while more of its item may come."""
 REMEMBERED = 256
 """Items done with whose ids are still known, so that audio that comes too late is refused."""
 
@@ -40,64 +39,6 @@ class Heard:
     sent_ms: int
     received_ms: int
     ended: bool
-
-
-@dataclass(slots=True)
-class _Item:
-    item_id: str
-    chunks: deque[bytes] = field(default_factory=deque)
-    offset: int = 0
-    received: int = 0
-    sent: int = 0
-    ended: bool = False
-    started: bool = False
-    lead_ticks: int = 0
-    tail_ticks: int = 0
-    in_gap: bool = False
-    gap_counted: bool = False
-
-    def take(self, size: int) -> bytes:
-        """Remove `size` bytes that are there; one slice when the first chunk has them all."""
-        self.sent += size
-        piece = self._slice(size)
-        if len(piece) == size:
-            return piece
-        pieces = [piece]
-        missing = size - len(piece)
-        while missing:
-            pieces.append(self._slice(missing))
-            missing -= len(pieces[-1])
-        return b"".join(pieces)
-
-    def _slice(self, size: int) -> bytes:
-        chunk = self.chunks[0]
-        end = self.offset + size
-        piece = chunk[self.offset : end]
-        if end < len(chunk):
-            self.offset = end
-        else:
-            self.chunks.popleft()
-            self.offset = 0
-        return piece
-
-    def peek(self, size: int) -> bytes:
-        """The next bytes, `size` at most; they stay."""
-        pieces, missing, offset = [], size, self.offset
-        for chunk in self.chunks:
-            pieces.append(chunk[offset : offset + missing])
-            missing -= len(pieces[-1])
-            offset = 0
-            if not missing:
-                break
-        return b"".join(pieces)
-
-    def put_back(self, data: bytes) -> None:
-        """Undo `take`."""
-        self.sent -= len(data)
-        if self.offset:
-            self.chunks[0] = self.chunks[0][self.offset :]
-            self.offset = 0
-        self.chunks.appendleft(data)
 
 
 class Playout:
@@ -129,11 +70,11 @@ class Playout:
         self._lead_ms = lead_ms
         self._cap_ms = cap_ms
         self._adopt(audio_format)
-        self._queue: deque[_Item] = deque()
-        self._items: dict[str, _Item] = {}
+        self._queue: deque[Item] = deque()
+        self._items: dict[str, Item] = {}
         self._past: dict[str, int] = {}  # milliseconds sent of items done with, oldest first
         self._queued = 0
-        self._last: tuple[_Item, Frame] | None = None  # until a pull, and after it was undone
+        self._last: tuple[Item, Frame] | None = None  # until a pull, and after it was undone
         self._paused = False
         self._fade = b""  # what the next slot brings of a cut
 
@@ -165,7 +106,7 @@ class Playout:
     def announce(self, item_id: str) -> None:
         """Give an item its place in the order before its audio comes."""
         if item_id not in self._items and item_id not in self._past:
-            item = self._items[item_id] = _Item(item_id)
+            item = self._items[item_id] = Item(item_id)
             self._queue.append(item)
 
     def push(self, item_id: str, data: bytes) -> bool:
@@ -211,7 +152,7 @@ class Playout:
         if available >= self.frame_bytes:
             item.in_gap = item.gap_counted = False
             return self._take(item, self.frame_bytes)
-        if not item.ended and _keep_back(item, available):
+        if not item.ended and item.keeps_back(available):
             return None
         return self._take(item, available)
 
@@ -294,7 +235,7 @@ class Playout:
         missing = self.frame_bytes - len(audio)
         return audio + self._silence * (missing // len(self._silence)) + self._silence[: missing % len(self._silence)]
 
-    def _append(self, item: _Item, data: bytes) -> None:
+    def _append(self, item: Item, data: bytes) -> None:
         item.chunks.append(data)
         item.received += len(data)
         self._queued += len(data)
@@ -302,14 +243,14 @@ class Playout:
             item.gap_counted = True
             self.underruns += 1
 
-    def _may_start(self, item: _Item, available: int) -> bool:
+    def _may_start(self, item: Item, available: int) -> bool:
         if not available:
             return False
         item.started = item.ended or available >= self._lead_bytes or item.lead_ticks >= self._lead_ticks
         item.lead_ticks += 1
         return item.started
 
-    def _take(self, item: _Item, size: int) -> Frame:
+    def _take(self, item: Item, size: int) -> Frame:
         payload = item.take(size)
         self._queued -= size
         item.tail_ticks = 0
@@ -330,15 +271,8 @@ class Playout:
         if retired and not self._queue and self.on_drained is not None:
             self.on_drained()
 
-    def _remember(self, item: _Item) -> None:
+    def _remember(self, item: Item) -> None:
         del self._items[item.item_id]
         self._past[item.item_id] = item.sent // self._bytes_per_ms
         if len(self._past) > REMEMBERED:
             del self._past[next(iter(self._past))]
-
-
-def _keep_back(item: _Item, available: int) -> bool:
-    """Whether a dry item says nothing in this slot: its tail may be completed by what comes next."""
-    item.in_gap = True
-    item.tail_ticks += available > 0
-    return not available or item.tail_ticks <= TAIL_TICKS
