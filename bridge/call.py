@@ -27,8 +27,8 @@ from bridge.realtime import events as ev
 from bridge.realtime.complaints import Complaints
 from bridge.realtime.faults import ADVICE, CLOSE_ADVICE, FATAL_CODES
 from bridge.realtime.session import SessionFailed
-from bridge.recording import Recording
 from bridge.records import CallRecord, Counts, EndReason, Origin, reason_of
+from bridge.taping import Begin, Taping, nothing_kept
 from bridge.transfer.joining import Joined
 from bridge.transfer.succession import Succession
 
@@ -58,7 +58,7 @@ class Call:
         is_own_phone: Callable[[Uri], bool] = lambda uri: False,
         watch: Callable[[Call, ev.Event], None] = lambda call, event: None,
         on_turn: Callable[[float], None] = lambda seconds: None,
-        record: Callable[[Party], Recording | None] = lambda party: None,
+        record: Begin = nothing_kept,
     ) -> None:
         self.leg: Party = leg
         """The caller; after a transfer that the caller's PBX asked for, somebody else."""
@@ -91,8 +91,7 @@ class Call:
         self.keys = Keys(
             agent.digits, say=self.session.user_text, on_first=self.floor.key_interrupts, shown=transcripts
         )
-        self._record_party = record
-        self._recording: Recording | None = None  # before the answer, and when nothing is kept
+        self._taping = Taping(record)
         self._complaints = Complaints(self.counts.session_errors)
         self._own = OwnContext()
         self.tools = CallTools(self)
@@ -178,8 +177,7 @@ class Call:
     def _on_connected(self) -> None:
         """Audio flows from here."""
         self.hearing.open()
-        self._recording = self._record_party(self.leg)
-        self.leg.record(self._recording)
+        self._taping.start(self.leg)
         self.session.greet()
 
     async def _close(self, reader: asyncio.Task[None] | None) -> None:
@@ -187,7 +185,7 @@ class Call:
         self.floor.barge_in.close()
         self.tools.close()
         self.succession.close()
-        self._end_recording()
+        self._taping.stop(self.leg)
         if self._limit is not None:
             self._limit.cancel()
         for leg in (self.leg, *self.former):
@@ -266,7 +264,7 @@ class Call:
         self.leg.on_ended = other.on_ended = self._on_joined_ended
         self.keys.close()
         self.floor.barge_in.close()
-        self._end_recording()  # the agent has left, and who is there now was not asked
+        self._taping.stop(self.leg)  # the agent has left, and who is there now was not asked
         self._closing = asyncio.create_task(self.session.close())
 
     def adopt(self, leg: Party) -> Party:
@@ -274,10 +272,7 @@ class Call:
         self.floor.interrupt(by_server=False)
         former, self.leg = self.leg, leg
         former.on_audio = former.on_digit = former.on_ended = former.on_drained = former.on_format = nothing
-        former.record(None)
-        if self._recording is not None:
-            self._recording.follow(leg.format)
-            leg.record(self._recording)
+        self._taping.move(former, leg)
         former.on_referred = lambda referred: False
         self.former.append(former)
         self._attend(leg)
@@ -305,12 +300,6 @@ class Call:
 
     # The end
 
-    def _end_recording(self) -> None:
-        if self._recording is not None:
-            self.leg.record(None)
-            self._recording.close()
-            self._recording = None
-
     def collected(self) -> Counts:
         """The call's counts as of now."""
         counts, session = self.counts, self.session
@@ -333,6 +322,7 @@ class Call:
             reason=reason,
             detail=detail,
             codec=self.leg.codec.name,
+            quality=self.leg.stats.quality(),
             answered=answered,
             setup_s=(self.answered_at or now) - self._began_at,
             talk_s=now - self.answered_at if self.answered_at is not None else 0.0,

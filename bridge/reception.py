@@ -252,7 +252,7 @@ class Reception:
         if record.answered:
             self._meters.setup_s.observe(record.setup_s)
             self._meters.talk_s.observe(record.talk_s)
-            self._meters.observe_quality(call.leg.stats.quality())
+            self._meters.observe_quality(record.quality)
         counts = call.collected()
         log.info(
             "call.ended",
@@ -266,6 +266,7 @@ class Reception:
             seconds=round(record.talk_s, 1),
             barge_ins=counts.barge_ins,
             **call.leg.summary(),
+            **record.quality,
         )
 
 

@@ -162,3 +162,5 @@ class CallRecord:
     setup_s: float
     talk_s: float
     origin: Origin = Origin()
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """Loss, jitter, round trip and score of either direction, as far as known (`media.stats.MediaStats.quality`)."""

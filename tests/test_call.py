@@ -14,6 +14,7 @@ from bridge.audio.g711 import Law, translation
 from bridge.call import Call
 from bridge.config import Agent
 from bridge.media.codecs import CODECS
+from bridge.media.stats import MediaStats
 from bridge.realtime import events as ev
 from bridge.realtime.session import SessionFailed
 from bridge.records import CallRecord, EndReason
@@ -33,6 +34,7 @@ class Leg:
         self.on_drained: Callable[[], None]
         self.on_digit: Callable[[str], None]
         self.drained = True
+        self.stats = MediaStats()
 
     def ring(self) -> None:
         self.told.append("ring")

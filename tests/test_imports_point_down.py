@@ -19,6 +19,7 @@ MAY_KNOW = {
     "legs": {"audio", "config", "media", "records", "sip"},
     "transfer": {"audio", "config", "legs", "records", "sip"},
     "recording": {"audio"},
+    "taping": {"legs", "recording"},
     "barge_in": {"config", "realtime"},
     "keys": {"config", "digits"},
     "call": {
@@ -31,8 +32,8 @@ MAY_KNOW = {
         "own_context",
         "profile",
         "realtime",
-        "recording",
         "records",
+        "taping",
         "transfer",
     },
     "web": {"config", "metrics", "records"},

@@ -11,6 +11,9 @@ from bridge.media.terms import Direction, Events, Rtcp, Terms
 from bridge.sip.offer_answer import Negotiated
 from bridge.sip.sdes import Security
 
+_NOT_IN_OPUS_MS, _NEXT_IN_OPUS_MS = 30, 20
+"""It has no such frames (RFC 6716 section 2.1.4); nobody gets longer packets than he asked for."""
+
 
 def terms_of(agreed: Negotiated, signalling_host: str) -> Terms:
     """The terms; `signalling_host` is where the other side signals from."""
@@ -27,9 +30,14 @@ def terms_of(agreed: Negotiated, signalling_host: str) -> Terms:
         events=Events(*agreed.telephone_event) if agreed.telephone_event is not None else None,
         receive_events=Events(*agreed.receive_telephone_event) if agreed.receive_telephone_event is not None else None,
         keys=_keys(agreed.security),
-        ptime_ms=agreed.ptime_ms,
+        ptime_ms=_packet_time(agreed),
         rtcp=Rtcp((host, agreed.rtcp[1]), agreed.rtcp[2]) if agreed.rtcp is not None else None,
     )
+
+
+def _packet_time(agreed: Negotiated) -> int:
+    unknown = agreed.codec == "OPUS" and agreed.ptime_ms == _NOT_IN_OPUS_MS
+    return _NEXT_IN_OPUS_MS if unknown else agreed.ptime_ms
 
 
 def _host(host: str, signalling_host: str) -> str:

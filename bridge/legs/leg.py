@@ -104,7 +104,7 @@ class Party(Protocol):
     def stats(self) -> MediaStats:
         """The counts of its media so far."""
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, int]:
         """The counts that are worth a place in the log line of the call's end."""
 
 

@@ -257,13 +257,13 @@ class RtpLeg:
         """The stream's counts, also after its end."""
         return self.stream.stats if self.stream is not None else self._no_stats
 
-    def summary(self) -> dict[str, float]:
+    def summary(self) -> dict[str, int]:
         """The counts that are worth a place in the log line of the call's end."""
         counts = self.stats.counts()
         shown = ("packets_in", "packets_out", "lost", "late", "concealed_ms", "underruns", "skipped")
         strangers = {"strangers": counts["dropped.stranger"]} if "dropped.stranger" in counts else {}
         drift = {"drift_ms": self.stats.drift_ms} if self.stats.drift_ms else {}
-        return {name: counts[name] for name in shown} | drift | strangers | self.stats.quality()
+        return {name: counts[name] for name in shown} | drift | strangers
 
     def press(self, way: Way, key: str) -> None:
         """The other side pressed a key, as `way` tells it."""

@@ -24,10 +24,10 @@ class Wishes:
 
     def why_not(self) -> str:
         """Why they cannot be had here, with what to install; empty when they can. The default codecs are no wish."""
-        named = [name for tier in self.codecs for name in tier] if self.codecs is not G711_FIRST else []
-        for name in named:
-            if reason := why_not(name):
-                return reason
+        # The default ones are asked too: what loads for the first of them would hold up every call.
+        reasons = [reason for tier in self.codecs for name in tier if (reason := why_not(name))]
+        if reasons and self.codecs is not G711_FIRST:
+            return reasons[0]
         try:
             if self.echo_guard:
                 EchoGuard(Law.PCMU)

@@ -16,8 +16,8 @@ HISTORY = 400
 HISTORY_MS = HISTORY * 1000 // RATE
 FULL_MS, FADED_MS = 5, 60
 """How long the repetition keeps its level, and when it has faded: longer, it sounds like a machine."""
-STEP_MS = 5
-"""The fade goes down in steps of this."""
+STEP_MS = 1
+"""The fade goes down in steps of this: larger ones click."""
 MIN_PITCH_MS, MAX_PITCH_MS = 3, 15
 """Periods looked for: 333 to 66 Hz; a higher voice is found at a multiple of its period."""
 FITTED_MS = 5

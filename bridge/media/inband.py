@@ -19,11 +19,11 @@ KEYS = ("123A", "456B", "789C", "*0#D")
 WINDOW, HOP = RATE // 50, RATE // 200
 HEARD = 4
 """Windows in a row with the same key that make a press: 40 ms, of which some 3 ms at either end may be missing."""
-RELEASED = 6
+RELEASED = 7
 """Windows without it that end a press: more than a break of 10 ms, less than a pause of 40 ms."""
 QUIETEST = 350
 """RMS. Two tones of -30 dBm0 have 700."""
-PURE = 0.72
+PURE = 0.82
 """Share of a window's energy that is the key's two tones."""
 TWIST = 10 ** (11 / 10)
 """Most that one tone may be stronger than the other: 8 dB, as Q.24 wants one way, and what a short window blurs."""

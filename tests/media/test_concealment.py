@@ -92,6 +92,14 @@ def test_there_is_no_step_where_it_begins_nor_where_it_repeats(seed: int, length
     assert max(steps) <= allowed * known
 
 
+def test_a_growing_voice_is_continued_without_a_step() -> None:
+    """It ends at a peak that is 1600 higher than the one before: to begin with that one would click."""
+    history = array("h", (round((2000 + 20 * at) * math.cos(2 * math.pi * (at - 399) / 80)) for at in range(HISTORY)))
+    made = array("h", conceal_linear(history.tobytes(), 320))
+    joined = array("h", (*history[-1:], *made))
+    assert max(abs(b - a) for a, b in itertools.pairwise(joined)) < 10_000 * 2 * math.pi / 80 * 1.1
+
+
 @given(st.binary(max_size=600), st.integers(0, 2000), st.sampled_from(Law))
 def test_the_length_is_exact_and_nothing_is_louder_than_the_history(last: bytes, samples: int, law: Law) -> None:
     code = conceal(last, samples, law)

@@ -119,14 +119,21 @@ def test_an_echo_becomes_silence(delay_ms: int, loss_db: int, drift_ppm: int) ->
     assert done.guard.suppressed_ms + done.guard.passed_ms == 20 * done.guard.judged
 
 
-@pytest.mark.parametrize("louder_db", [0, 6])
+def test_a_noisy_line_is_no_caller() -> None:
+    """Noise 12 dB below the echo, from the first second on."""
+    echo = echo_of(SENT, 180, 18)
+    done = call(AGENT, coded(echo + noise(len(echo), 100)))
+    assert (~done.passed)[50:].mean() >= 0.95
+
+
 @pytest.mark.parametrize(
-    ("delay_ms", "loss_db", "drift_ppm"), [(20, 6, 0), (150, 10, 100), (300, 20, 0), (500, 20, -100), (500, 30, 0)]
+    ("delay_ms", "loss_db", "drift_ppm", "louder_db"),
+    [(20, 6, 0, 0), (150, 10, 100, 0), (300, 20, 0, 0), (500, 20, -100, 0), (500, 30, 0, 0), (150, 10, 100, 6)],
 )
 def test_a_caller_who_speaks_over_the_echo_passes(delay_ms: int, loss_db: int, drift_ppm: int, louder_db: int) -> None:
     echo = echo_of(SENT, delay_ms, loss_db, drift_ppm=drift_ppm)
     begin, passed, suppressed = int(CALLER_AT * 8000), [], []
-    for seed, pitch in ((33, 190), (35, 120), (36, 150)):
+    for seed, pitch in ((33, 190), (35, 120), (36, 150), (37, 170), (38, 130), (39, 210)):
         caller = np.zeros(len(echo))
         caller[begin : begin + 16_000] = speech(2, seed, pitch) * 10 ** ((louder_db - loss_db) / 20)
         done = call(AGENT, coded(echo + caller + noise(len(echo), 4)))

@@ -10,6 +10,7 @@ from typing import Any
 from bridge.audio.format import Format
 from bridge.audio.g711 import Law
 from bridge.media.codecs import CODECS
+from bridge.media.stats import MediaStats
 from bridge.records import EndReason
 from bridge.sip.outgoing import Failure
 from bridge.sip.replaces import Replaces
@@ -32,6 +33,7 @@ class Party:
         self.call_id = "call"
         self.base = Uri.parse("sip:pbx.example:5070;transport=tcp")
         self.drained = True
+        self.stats = MediaStats()
         self.queued_ms = 0
         self.played: list[tuple[str, bytes]] = []
         self.ended: list[str] = []
