@@ -73,6 +73,11 @@ class BargeIn:
         self._start_ms = 0
         self._timer: asyncio.TimerHandle | None = None  # while something is on trial
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the agent is paused until it is clear what the caller does."""
+        return self.state in (State.ON_TRIAL, State.AWAITING_WORDS)
+
     def started(self, speech: ev.SpeechStarted) -> None:
         """The caller begins to speak."""
         if not self._reversible:
@@ -82,7 +87,8 @@ class BargeIn:
             self._confirm(State.TALKING)  # he speaks again: whatever it was, he wants to say something
             return
         if self.state is not State.QUIET:
-            return  # said twice (quirk D6)
+            self._item = speech.item_id or self._item  # said twice (quirk D6): perhaps it has another name now
+            return
         self._item, self._start_ms = speech.item_id, speech.audio_start_ms
         if not self._talk.is_saying:
             self.state = State.TALKING
@@ -106,6 +112,11 @@ class BargeIn:
             else:
                 self._speak_up()
 
+    def idle(self) -> None:
+        """The caller says nothing: where the server does not answer by itself, that is answered too."""
+        if self._reversible and self.state is State.QUIET:
+            self._talk.answer()
+
     def said(self, item_id: str, text: str | None) -> None:
         """What the caller said; None: that could not be told."""
         if self.state is State.AWAITING_WORDS and item_id in ("", self._item):
@@ -116,7 +127,7 @@ class BargeIn:
 
     def overtaken(self) -> None:
         """Something else has interrupted the agent, as a key does: there is nothing on trial any more."""
-        if self.state in (State.ON_TRIAL, State.AWAITING_WORDS):
+        if self.is_undecided:
             self._settle(State.TALKING if self.state is State.ON_TRIAL else State.QUIET)
 
     def close(self) -> None:

@@ -212,6 +212,8 @@ class Call:
                 self.floor.caller_starts(event)
             case ev.SpeechStopped():
                 self.floor.caller_stops(event)
+            case ev.CallerIdle():
+                self.floor.barge_in.idle()
             case ev.ResponseEnded():
                 self._on_response_ended(event)
             case ev.CallerSaid(item_id, text):

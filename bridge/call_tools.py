@@ -73,7 +73,7 @@ class CallTools:
         """Perhaps the caller has heard the last word: then do what was waiting for that (quirk H1)."""
         call = self._call
         ready = self._last_words is not None and call.leg.drained and not call.session.protocol.response_active
-        if ready and self._leaving is None:
+        if ready and self._leaving is None and not call.floor.barge_in.is_undecided:
             assert self._last_words is not None
             self._leaving = asyncio.get_running_loop().call_later(FAREWELL_S, self._last_words)
 
@@ -93,13 +93,19 @@ class CallTools:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def _caller_speaks(self) -> bool:
+        """Whether he surely does: what is on trial may be a cough, and if not, `interrupted` comes."""
+        call = self._call
+        return call.session.protocol.caller_speaking and not call.floor.barge_in.is_undecided
+
     # Hang up and keys
 
     def _hang_up(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
         if self._task is not None or self._unheard is not None:
             self._answer(tool, {"error": "a transfer is under way"})
             return
-        if self._call.session.protocol.caller_speaking:
+        if self._caller_speaks:
             self._answer(tool, {"error": "the caller speaks: not hung up"}, respond=False)
             return
         self._answer(tool, {"status": "the call ends when the caller has heard you"}, respond=False)
@@ -125,7 +131,10 @@ class CallTools:
                 tool, {"error": f"max_digits must be 0 to {KEPT}, timeout_s above 0 and at most {MOST_SECONDS}"}
             )
         else:
-            self._call.keys.read(wanted, lambda result: self._answer(tool, result))
+            # What another call of the tool has replaced needs no answer: that one's result will.
+            self._call.keys.read(
+                wanted, lambda result: self._answer(tool, result, respond=result["status"] != "superseded")
+            )
 
     # Transfer
 
@@ -139,7 +148,7 @@ class CallTools:
             self._answer(tool, {"error": "this target is not allowed", "allowed": list(targets.names)})
         elif self._task is not None or self._last_words is not None or call.succession.is_pending:
             self._answer(tool, {"error": "another transfer, or the end of the call, is under way"})
-        elif call.session.protocol.caller_speaking:
+        elif self._caller_speaks:
             self._not_transferred(tool)
         else:
             settings = call.profile.transfer

@@ -33,12 +33,22 @@ class DigitCollector:
         """One key."""
         if not self.digits:
             self._on_first()
-        self.digits += digit
+        self.put(self.digits + digit)
+
+    def put(self, digits: str) -> None:
+        """Go on with a number of which so much is pressed; `on_first` does not hear of it."""
         self.close()
-        if digit == self._end or len(self.digits) >= LONGEST:
+        self.digits = digits
+        if digits[-1:] == self._end or len(digits) >= LONGEST:
             self.complete()
-        else:
+        elif digits:
             self._timer = asyncio.get_running_loop().call_later(self._pause_s, self.complete)
+
+    def take(self) -> str:
+        """What is pressed of a number so far, which nobody else is told."""
+        self.close()
+        digits, self.digits = self.digits, ""
+        return digits
 
     def close(self) -> None:
         """Forget the running pause."""
@@ -48,7 +58,5 @@ class DigitCollector:
 
     def complete(self) -> None:
         """The number is complete as it is; nothing pressed, nothing told."""
-        self.close()
-        digits, self.digits = self.digits, ""
-        if digits:
+        if digits := self.take():
             self._on_digits(digits)

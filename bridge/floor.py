@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.barge_in import BargeIn
+from bridge.barge_in import BargeIn, State
 from bridge.realtime import events as ev
 from bridge.realtime.conversation import DELETED
 
@@ -32,7 +32,7 @@ class Floor:
 
     def agent_says(self, delta: ev.AudioDelta) -> None:
         """Audio of the agent."""
-        if self._speech_ended_at is not None:
+        if self._speech_ended_at is not None and self.barge_in.state is not State.AWAITING_WORDS:
             self._on_turn(time.monotonic() - self._speech_ended_at)
             self._speech_ended_at = None
         self._call.hearing.play(delta)
@@ -49,7 +49,6 @@ class Floor:
     def key_interrupts(self) -> None:
         """The caller begins to press a number, of which the server knows nothing."""
         self.interrupt(by_server=False)
-        self.barge_in.overtaken()
 
     # What barge_in decides
 
@@ -69,6 +68,7 @@ class Floor:
         self._speech_ended_at = None
         self._call.leg.unpause()
         self._call.session.forget(noise)
+        self._call.tools.heard()
 
     def answer(self) -> None:
         """The caller has finished: let the model answer."""
@@ -76,6 +76,7 @@ class Floor:
 
     def interrupt(self, *, by_server: bool) -> None:
         """The barge-in: silence, then the truth about what was heard, in this very loop turn."""
+        self.barge_in.overtaken()
         call = self._call
         cuts = call.session.interrupted(call.hearing.flush(), by_server=by_server)
         call.tools.interrupted()

@@ -55,31 +55,38 @@ class Keys:
         self._wanted: Wanted | None = None  # while the model waits for keys
         self._give: Callable[[dict[str, Any]], None] = lambda result: None
         self._timer: asyncio.TimerHandle | None = None  # while the model waits and nobody presses
+        self._closed_until = 0.0  # till then an end key belongs to the number that had its digits
 
     def press(self, key: str) -> None:
         """One key."""
+        closes, self._closed_until = asyncio.get_running_loop().time() < self._closed_until, 0.0
+        if closes and key == self._settings.end:
+            return
         self._stop()
         self._collector.press(key)
-        wanted = self._wanted
-        if (
-            wanted is not None
-            and wanted.digits
-            and len(self._collector.digits.rstrip(self._settings.end)) >= wanted.digits
-        ):
+        if self._wanted is not None and len(self._collector.digits) == self._wanted.digits:
             self._collector.complete()
 
     def read(self, wanted: Wanted, give: Callable[[dict[str, Any]], None]) -> None:
         """The model asks for keys; `give` gets the result once, with what was pressed before it asked."""
         self._answer("superseded", "")
         self._wanted, self._give = wanted, give
-        early, self._early = self._early, ""
-        enough = wanted.digits and len(early) >= wanted.digits
-        if enough or (early and early[-1] == self._settings.end):
-            self._answer("complete", early)
-            return
-        self._timer = asyncio.get_running_loop().call_later(wanted.timeout_s, self._answer, "timeout", "")
-        for key in early:
-            self._collector.press(key)
+        keys = self._early + self._collector.take()
+        number = self._first_number(keys, wanted.digits)
+        self._early = ""
+        if number:
+            self._answer("complete", number)
+        elif not keys:
+            self._timer = asyncio.get_running_loop().call_later(wanted.timeout_s, self._answer, "timeout", "")
+        self._collector.put(keys[len(number) :])
+
+    def _first_number(self, keys: str, most: int) -> str:
+        """The keys up to the end key, or `most` of them, with the end key behind them; empty when more may come."""
+        end = self._settings.end
+        before, found, _ = keys.partition(end) if end else (keys, "", "")
+        if most and len(before) > most:
+            return keys[:most]
+        return before + found if found or (most and len(before) == most) else ""
 
     def close(self) -> None:
         """The call is over, or somebody else hears the keys."""
@@ -97,7 +104,7 @@ class Keys:
             self._answer("complete", digits)
         elif self._settings.to == "message":
             self._say(f"The caller pressed {' '.join(digits)} on the keypad.")
-        elif self._settings.to == "tool":
+        elif self._settings.to == "tool" and digits != self._settings.end:  # alone it ends a number that was over
             self._early = (self._early + digits)[-KEPT:]
         elif self._settings.to == "event":
             shown = {"digits": digits} if self._shown else {}
@@ -105,9 +112,11 @@ class Keys:
 
     def _answer(self, status: str, digits: str) -> None:
         self._stop()
-        if self._wanted is None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
             return
-        self._wanted = None
         end = self._settings.end
-        ended = bool(end) and digits.endswith(end)
-        self._give({"status": status, "digits": digits[: -len(end)] if ended else digits})
+        number = digits.removesuffix(end)
+        if number == digits and wanted.digits and len(number) == wanted.digits:
+            self._closed_until = asyncio.get_running_loop().time() + self._settings.pause_s
+        self._give({"status": status, "digits": number})

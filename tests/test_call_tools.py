@@ -35,6 +35,7 @@ class Call:
         self.counts = Counts()
         self.answers: list[tuple[str, dict[str, Any], bool]] = []
         self.protocol = SimpleNamespace(response_active=False, caller_speaking=False)
+        self.floor = SimpleNamespace(barge_in=SimpleNamespace(is_undecided=False))
         self.session = SimpleNamespace(protocol=self.protocol, tool_result=self._told)
         settings = SimpleNamespace(method=method, timeout_s=5)
         targets = Targets({"desk": "sip:desk@pbx.example"})
@@ -110,6 +111,17 @@ async def test_nothing_is_done_over_a_caller_who_speaks_already(tool: str) -> No
     await call.use(tool, '{"target": "desk"}').settle()
     assert call.ends == [] and call.leg.referred == []
     assert "error" in call.answers[0][1] and call.answers[0][2] is False
+
+
+async def test_the_end_waits_until_it_is_clear_whether_the_caller_speaks() -> None:
+    call = Call()
+    call.floor.barge_in.is_undecided = call.protocol.caller_speaking = True
+    await call.use("hang_up").settle()
+    assert call.ends == [] and "status" in call.answers[0][1]
+    call.floor.barge_in.is_undecided = call.protocol.caller_speaking = False
+    call.tools.heard()
+    await call.settle()
+    assert call.ends == [EndReason.AGENT_HUNG_UP]
 
 
 async def test_a_transfer_is_a_refer_and_then_the_end() -> None:

@@ -125,13 +125,13 @@ class Listening:
         self._on_turn(item, automatic)
 
     def heard(self, item: Item, transcript: str | None) -> list[Event]:
-        """The ears are done with an item: the transcription events, if the client wants them."""
+        """The transcription events of an item, if the client wants them: None failed, empty is what noise gets."""
         item.unheard = False
         item.words = transcript
         transcription: dict[str, Any] | None = self._configuration.transcription
         if transcription is None or self._conversation.get(item.id) is None:
             return []
-        if not transcript:
+        if transcript is None:
             return [events.transcription_failed(item.id)]
         if item.content:
             item.content[0]["transcript"] = transcript
@@ -141,5 +141,5 @@ class Listening:
 
 
 def _words(transcript: str) -> list[str]:
-    first, *rest = transcript.split()
-    return [first, *(" " + word for word in rest)]
+    words = transcript.split()
+    return words[:1] + [f" {word}" for word in words[1:]]

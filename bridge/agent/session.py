@@ -153,11 +153,11 @@ class Session:
         return min(time for time in times if time is not None)
 
     def heard(self, item_id: str, text: str | None, now: float) -> None:
-        """The ears' answer to a `Listen`: the words, or None."""
+        """The ears' answer to a `Listen`: the words; None or empty when they understood nothing."""
         self.now = now
         item = self.conversation.get(item_id)
         if item is not None:
-            self.tell(item, text)
+            self.tell(item, text or None)
         waiting = [each for each in self.answering.heard() if not self._waits_for_ears(each)]
         for response in waiting:
             self.answering.think(response, self._silent, now)

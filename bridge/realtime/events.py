@@ -68,6 +68,11 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerIdle:
+    """The caller has said nothing for `idle_timeout_ms`; an answer is due as if he had."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseEnded:
     """A response is over; status as on the wire (completed, cancelled, incomplete, failed).
 
@@ -146,6 +151,7 @@ Event = (
     | AudioEnd
     | SpeechStarted
     | SpeechStopped
+    | CallerIdle
     | ResponseEnded
     | CallerSaid
     | NotTranscribed

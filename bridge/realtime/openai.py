@@ -65,6 +65,7 @@ class OpenAIProtocol:
         self._requests: dict[str, Json] = {}
         self._wanted: deque[Json] = deque()
         self._asked: str | None = None
+        self._covers_caller = False  # whether a response was asked for after the caller's last words
         self._tool_calls: dict[str, None] = {}
         self._committed: deque[str] = deque(maxlen=_REMEMBERED_REQUESTS)
         self._unwanted: deque[str] = deque(maxlen=_REMEMBERED_REQUESTS)
@@ -77,6 +78,7 @@ class OpenAIProtocol:
             "input_audio_buffer.speech_started": self._on_speech_started,
             "input_audio_buffer.speech_stopped": self._on_speech_stopped,
             "input_audio_buffer.committed": self._on_committed,
+            "input_audio_buffer.timeout_triggered": self._on_timeout_triggered,
             "conversation.item.input_audio_transcription.failed": self._on_no_transcript,
             "conversation.item.input_audio_transcription.completed": self._on_caller_transcript,
             "response.created": self._on_response_created,
@@ -142,8 +144,12 @@ class OpenAIProtocol:
             self._ask({})
 
     def respond(self) -> None:
-        """Ask for an answer to what the conversation holds; where the server does not answer by itself."""
-        self._ask({})
+        """Ask for an answer to what the caller has said, where the server does not answer by itself.
+
+        One that was asked for since he spoke, as for a tool's result, is that answer.
+        """
+        if not self._wanted and not self._covers_caller:
+            self._ask({})
 
     def forget(self, item_id: str) -> None:
         """What the caller seemed to say was noise: take it out of the conversation, as soon as it is in it."""
@@ -165,6 +171,8 @@ class OpenAIProtocol:
         """
         active = self.conversation.active
         cuts = self.conversation.interrupt(heard, self.options.far_end_delay_ms)
+        if active is not None:
+            self._covers_caller = False
         if active is not None and not (by_server and self.options.server_cancels):
             self._send(messages.cancel(active))
         for cut in cuts:
@@ -183,6 +191,7 @@ class OpenAIProtocol:
             if response:
                 message["response"] = response
             self._asked = self._send(message)
+            self._covers_caller = True
 
     def _send(self, message: Json) -> str:
         self._serial += 1
@@ -247,7 +256,7 @@ class OpenAIProtocol:
     # Turns
 
     def _on_speech_started(self, event: Json) -> ev.SpeechStarted:
-        self.caller_speaking = True
+        self.caller_speaking, self._covers_caller = True, False
         return ev.SpeechStarted(number(event, "audio_start_ms"), str(event.get("item_id") or ""))
 
     def _on_speech_stopped(self, event: Json) -> ev.SpeechStopped:
@@ -263,6 +272,10 @@ class OpenAIProtocol:
         if item_id in self._unwanted:
             self._unwanted.remove(item_id)
             self._send(messages.delete(item_id))
+
+    def _on_timeout_triggered(self, event: Json) -> ev.CallerIdle:
+        self._covers_caller = False
+        return ev.CallerIdle()
 
     def _on_no_transcript(self, event: Json) -> ev.NotTranscribed:
         return ev.NotTranscribed(text(event, "item_id"))

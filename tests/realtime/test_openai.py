@@ -353,6 +353,39 @@ def test_a_response_waits_while_the_caller_speaks() -> None:
     assert [m["type"] for m in wire.told()] == ["response.create"]
 
 
+def spoken(wire: Wire) -> None:
+    """The caller speaks, and a tool's result comes meanwhile."""
+    wire.say("input_audio_buffer.speech_started", audio_start_ms=5, item_id="u")
+    wire.protocol.tool_result("call_1", {"stock": 4})
+    wire.say("input_audio_buffer.speech_stopped", audio_end_ms=900, item_id="u")
+
+
+def test_one_answer_is_enough_for_what_came_and_what_he_said() -> None:
+    wire = Wire(turn_detection=VAD | {"create_response": False, "interrupt_response": False}).ready()
+    spoken(wire)
+    wire.protocol.respond()
+    wire.protocol.respond()
+    assert [m["type"] for m in wire.told()] == ["conversation.item.create", "response.create"]
+    wire.respond("r1", "a")
+    wire.done("r1")
+    assert wire.told() == []
+    wire.say("input_audio_buffer.speech_started", audio_start_ms=2000, item_id="v")
+    wire.say("input_audio_buffer.speech_stopped", audio_end_ms=2900, item_id="v")
+    wire.protocol.respond()
+    assert [m["type"] for m in wire.told()] == ["response.create"]
+
+
+def test_an_answer_that_was_cut_is_none() -> None:
+    wire = Wire(turn_detection=VAD | {"create_response": False, "interrupt_response": False}).ready()
+    spoken(wire)
+    wire.respond("r1", "a")
+    wire.protocol.interrupted([Heard("a", 0)], by_server=False)
+    wire.protocol.respond()
+    wire.told()
+    wire.done("r1", "cancelled")
+    assert [m["type"] for m in wire.told()] == ["response.create"]
+
+
 def test_a_response_refused_because_one_runs_is_asked_for_once_more() -> None:
     wire = Wire(greeting="Hello").ready()
     wire.protocol.greet()
@@ -470,3 +503,10 @@ def test_memory_stays_bounded_over_a_long_session() -> None:
     conversation = wire.protocol.conversation
     assert len(conversation._items) <= 256 and len(conversation._dead) <= 256
     assert len(wire.protocol._requests) <= 64
+
+
+def test_an_idle_caller_is_told_and_can_be_answered() -> None:
+    wire = Wire(turn_detection=VAD | {"create_response": False, "interrupt_response": False}).ready()
+    spoken(wire)
+    told = wire.say("input_audio_buffer.timeout_triggered", audio_start_ms=5, audio_end_ms=9, item_id="u")
+    assert told == ev.CallerIdle()
