@@ -36,6 +36,8 @@ CODECS = {
     "OPUS": Codec("OPUS", 48000, Linear(24000)),
 }
 """By their encoding names in upper case."""
+_SESSION = Linear(24000)
+"""What a session speaks to whom has more than G.711."""
 
 
 class Decoder(Protocol):
@@ -133,9 +135,13 @@ def encoder(codec: Codec) -> Callable[[bytes], bytes] | None:
 
 
 def why_not(name: str) -> str:
-    """Why a codec cannot be spoken here; empty when it can."""
+    """Why a codec cannot be spoken here; empty when it can. Loads its libraries, so that no call waits for them."""
     try:
-        {"G722": g722.check_installed, "OPUS": opus.check_installed}.get(name, lambda: None)()
+        if name == "G722":
+            g722.check_installed()
+            converter(CODECS[name].audio_format, _SESSION)
+        elif name == "OPUS":
+            opus.check_installed()
     except RuntimeError as error:
         return str(error)
     return ""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from bridge.media.endpoint import LARGEST, RtpEndpoint
+from bridge.media.outgoing import NOWHERE
 from bridge.media.reports import RtcpReporter
 from bridge.media.rtcp import RtcpError, random_cname
 from bridge.media.rtp import RtpError
@@ -84,7 +85,7 @@ class ControlChannel:
     def destination(self) -> Address | None:
         """Where reports go now; None when there are none."""
         terms, media = self._terms, self._endpoint.latch.destination
-        if terms is None or not media[1]:
+        if terms is None or not media[1] or media[0] in NOWHERE:
             return None
         if terms.mux:
             return media
@@ -127,7 +128,7 @@ class ControlChannel:
             self._receive_from(datagram, source[:2], now)
 
     def _receive_from(self, datagram: bytes, source: Address, now: float) -> None:
-        """Only from the caller's host. Where it came from counts only behind a NAT, because other calls live there too."""
+        """Only from the caller's host. Where it came from counts only behind a NAT: other calls live there too."""
         latch = self._endpoint.latch
         if source[0] != latch.destination[0]:
             self._stats.drop("stranger")

@@ -1,29 +1,35 @@
 """How far the phone's clock has run away from ours.
 
 Theory: each packet's transit is its arrival less the audio that came up to it. Jitter only ever adds to a transit, so
-the smallest of a window of 10 s hardly moves unless the two clocks differ; where it has moved by a frame, a frame is
-owed: to be put in when the phone is slow, to be left out when it is fast. A crystal is off by some 100 parts in a
-million, one frame in three minutes; a network that stalls and then delivers everything at once, after silence has
+the smallest of a window of 6 s hardly moves unless the two clocks differ; where it has moved by most of a frame, a
+frame is owed: to be put in when the phone is slow, to be left out when it is fast. A crystal is off by some 100 parts
+in a million, one frame in three minutes; a network that stalls and then delivers everything at once, after silence has
 already taken its place, leaves the same mark in an instant. Without this an hour of call is a third of a second off,
 and with it the times that the model tells.
 """
 
 from __future__ import annotations
 
-from math import inf
+from math import copysign, inf
 
-WINDOW_S = 10.0
+WINDOW_S = 6.0
 FRAME_S = 0.020
+OWED_FROM = 0.6
+"""Frames: so far off, one is owed. With half a frame, one would be put in and left out again by turns."""
 SUSPICION_S = 0.5
 """How long to look when silence has flowed in place of packets that came after all, in seconds."""
+ENOUGH = 100
+"""Packets that a window takes at least. Of a few behind a pause, all may have waited in the network."""
 PATIENCE_S = 5.0
 """How long a frame that is owed waits for a quiet moment, in seconds; several frames wait shorter."""
+RUSH_S = 0.2
+"""The shortest of these waits, in seconds: one frame in ten is the most that speech may lose or gain."""
 
 
 class Drift:
     """The transits of one time line, and what is owed. Times in seconds."""
 
-    __slots__ = ("_base", "_until", "_waits_since", "least", "owed")
+    __slots__ = ("_base", "_packets", "_until", "_waits_since", "least", "owed")
 
     def __init__(self) -> None:
         self.owed = 0
@@ -38,32 +44,41 @@ class Drift:
         self.owed = 0
         self._base: float | None = None  # until the first window is over
         self._until: float | None = None  # until the first look
+        self._packets: int | None = None  # when the window began; None until the first look at it
 
-    def judge(self, now: float) -> None:
-        """Look at the window when it is over. Call it once per slot."""
-        if self._until is None:
-            self._until = now + WINDOW_S
-        if now < self._until or self.least == inf:
+    def judge(self, now: float, packets: int) -> None:
+        """Look at the window when it is over; `packets` of audio came so far. Call it once per slot."""
+        if self._packets is None:
+            self._packets = packets
+            self._until = now + WINDOW_S if self._until is None else self._until
+        assert self._until is not None
+        if now < self._until or packets - self._packets < ENOUGH or self.least == inf:
             return
-        least, self.least, self._until = self.least, inf, now + WINDOW_S
+        least = self.least
+        self._begin(now + WINDOW_S)
         if self._base is None:
             self._base = least
         elif not self.owed:
-            self.owed = int((least - self._base) / FRAME_S)
+            frames = (least - self._base) / FRAME_S
+            self.owed = int(frames + copysign(1 - OWED_FROM, frames))
             self._waits_since = now
+
+    def _begin(self, until: float) -> None:
+        """A window from now on."""
+        self.least, self._until, self._packets = inf, until, None
 
     def suspect(self, now: float) -> None:
         """Packets came for which silence stands already: soon it shows whether that time was theirs or was a pause."""
         if self._base is None and self.least != inf:
             self._base = self.least
-        self.least, self._until = inf, now + SUSPICION_S
+        self._begin(now + SUSPICION_S)
 
     def is_pressing(self, now: float) -> bool:
         """Whether the next frame that is owed waits no longer for a quiet moment."""
-        return (now - self._waits_since) * abs(self.owed) >= PATIENCE_S
+        return now - self._waits_since >= max(PATIENCE_S / abs(self.owed), RUSH_S)
 
     def settled(self, now: float) -> None:
         """One frame of what is owed was put in or left out; the transits of before say nothing any more."""
         self.owed += 1 if self.owed < 0 else -1
         self._waits_since = now
-        self.least, self._until = inf, now + WINDOW_S
+        self._begin(now + WINDOW_S)

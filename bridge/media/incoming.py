@@ -60,10 +60,10 @@ class Incoming:
 
     def adopt(self, terms: Terms) -> None:
         """Hear by these terms from now on."""
-        if terms.audio_format != self._format:
+        changed = terms.audio_format != self._format
+        if changed:
             self._format = terms.audio_format
             self._decoders.clear()
-            self._hand_up(self.jitter.change_format(terms.audio_format))
         codecs = self._codecs | dict(terms.receives_as)
         for payload_type, codec in codecs.items():
             # One that goes on keeps its decoder, which may remember what came before.
@@ -71,6 +71,14 @@ class Incoming:
                 self._decoders[payload_type] = decoder(codec, terms.audio_format)
         self._codecs = codecs
         self._events = terms.receive_events
+        if changed:
+            # A packet may be lost before the first one that could tell its codec.
+            self._hand_up(self.jitter.change_format(terms.audio_format, self._expected(terms)))
+
+    def _expected(self, terms: Terms) -> Decoder | None:
+        """That of the codec which both sides prefer; None where the caller may not send it."""
+        types = (number for number, codec in terms.receives_as.items() if codec == terms.codec)
+        return next((self._decoders[number] for number in types), None)
 
     def receive(self, packet: RtpPacket, now: float) -> None:
         """One packet of the caller."""

@@ -38,6 +38,7 @@ class JitterBuffer:
         self.gap_deadline: float | None = None
         """When the gap that shows now is given up; None while nothing is held."""
         self._lost = 0
+        self._silent = 0  # packets without audio
         self._wait = wait_ms / 1000
         self._starve = None if starve_ms is None else max(starve_ms, wait_ms) / 1000
         self._ssrc: int | None = None  # until the first packet
@@ -47,7 +48,6 @@ class JitterBuffer:
         self._probation: Arrival | None = None  # the last packet far out of order
         self._heard_at: float | None = None  # before the first packet and while suspended
         self._due_at = 0.0
-        self._ahead = 0  # ticks of silence that flowed since the last packet
 
     @property
     def lost(self) -> int:
@@ -75,7 +75,7 @@ class JitterBuffer:
         """When `due` has something to give at the latest, if no packet comes; None before the first packet."""
         starved = None
         if self._starve is not None and self._heard_at is not None:
-            behind = self._wait + (self._ahead + self.line.frame) * self.line.tick_s
+            behind = self._wait + (self.line.flowed + self.line.frame) * self.line.tick_s
             starved = self._heard_at + max(self._starve, behind)
         return min((at for at in (self.gap_deadline, starved) if at is not None), default=None)
 
@@ -92,11 +92,12 @@ class JitterBuffer:
             and decoder.is_plain
             and not self._held
             and not line.drift.owed
+            and payload
         ):
             ticks = len(payload)
             self._sequence = (packet.sequence + 1) & SEQUENCE_MASK
             self._heard_at = now
-            self._ahead = 0
+            line.flowed = 0
             line.timestamp = (packet.timestamp + ticks) & TIMESTAMP_MASK
             line.history.append(payload)
             line.given += ticks
@@ -116,6 +117,7 @@ class JitterBuffer:
         Silence fills the time line up to `ticks` after the packet's timestamp.
         """
         self.received += 1
+        self._silent += 1
         arrival = Arrival(packet.sequence, packet.timestamp, None, ticks, now, self.line.decoder)
         return self._accept(packet.ssrc, arrival)
 
@@ -125,7 +127,7 @@ class JitterBuffer:
         if self._starve is not None and self._heard_at is not None and now - self._heard_at >= self._starve:
             self._flow_silence(now, out)
         self._due_at = now
-        self.line.drift.judge(now)
+        self.line.drift.judge(now, self.received - self._silent)
         return out
 
     def give_up(self, now: float) -> list[bytes]:
@@ -146,7 +148,7 @@ class JitterBuffer:
     def suspend(self) -> None:
         """Nobody is expected to send (hold): let no silence flow until the next packet."""
         self._heard_at = None
-        self._ahead = 0
+        self.line.flowed = 0
         self.line.drift.restart()
 
     def _accept(self, ssrc: int, arrival: Arrival) -> list[bytes]:
@@ -165,7 +167,7 @@ class JitterBuffer:
         else:
             self._hold(arrival, ahead)
         self._heard_at = arrival.at
-        self._ahead = 0
+        self.line.flowed = 0
         return out
 
     def _begin(self, ssrc: int, arrival: Arrival, out: list[bytes]) -> None:
@@ -241,8 +243,9 @@ class JitterBuffer:
             # The packets of our own stall wait in the socket: they come first.
             return
         line = self.line
-        owed = int((now - self._heard_at - self._wait) * line.clock) - self._ahead
+        owed = int((now - self._heard_at - self._wait) * line.clock) - line.flowed
         ticks = min(owed - owed % line.frame, line.clock)
         if ticks > 0:
             line.silence(ticks, out)
-            self._ahead += ticks
+            line.flowed += ticks
+            line.settle_in_pause(out, now)

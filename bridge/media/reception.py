@@ -71,6 +71,11 @@ class Reception:
         if deviation <= rate and -rate <= step <= rate:
             self._jitter += (deviation - self._jitter) / 16
 
+    def received_event(self, sequence: int, ssrc: int, now: float) -> None:
+        """One packet that says when something began, not what time it is (RFC 4733): it tells of loss alone."""
+        # Some phones go on with audio beside it, so its timestamp is not even the one before.
+        self.received(sequence, self._timestamp, ssrc, now)
+
     def _out_of_order(self, sequence: int, timestamp: int, ssrc: int, now: float) -> bool:
         """Whether this packet, which is not the next one, tells of the jitter."""
         if ssrc != self.ssrc:

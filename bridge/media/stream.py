@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from bridge.audio.format import Format
+from bridge.audio.format import Format, silence_of
 from bridge.media.control import ControlChannel, new_reporter
 from bridge.media.echo import EchoGuard
 from bridge.media.endpoint import RtpEndpoint
@@ -95,6 +95,7 @@ class MediaStream:
         self.stats.playout = self._down.playout
         self.stats.reports = self._down.reporter = new_reporter(self._down.writer.ssrc, terms.codec.clock_rate)
         self._count = self.stats.reports.received
+        self._count_event = self.stats.reports.reception.received_event
         self._control = ControlChannel(self._endpoint, self.stats.reports, self.stats, clock, open_rtcp)
         self._adopt(terms, None)
 
@@ -169,7 +170,14 @@ class MediaStream:
         self._listen()
 
     def _listen(self) -> None:
-        self._up.listen(self._filters, self._tap.heard if self._tap is not None else None)
+        tap = self._tap
+        heard = None if tap is None else tap.heard if self.direction == "sendrecv" else self._tap_silence
+        self._up.listen(self._filters, heard)
+
+    def _tap_silence(self, audio: bytes) -> None:
+        """On hold the caller is not on the line: what comes is the music of his PBX."""
+        if self._tap is not None:
+            self._tap.heard(silence_of(1, self.audio_format) * (len(audio) // self.audio_format.bytes_per_ms))
 
     def follow(self, terms: Terms) -> None:
         """Follow a re-INVITE: another place, direction, codec, payload type or key; SSRC, numbers and time go on.
@@ -182,6 +190,7 @@ class MediaStream:
             return
         self._endpoint.latch.retarget(terms.remote)
         self.direction = terms.direction
+        self._listen()
         self._up.adopt(terms)
         self._down.adopt(terms)
         if self._tap is not None and terms.audio_format != previous.audio_format:
@@ -205,6 +214,7 @@ class MediaStream:
         """What both directions share; `keys` are those of before."""
         self._hears = terms.direction in ("sendrecv", "recvonly")
         self._endpoint.latch.payload_types = self._up.payload_types
+        self._event_type = terms.receive_events.payload_type if terms.receive_events is not None else None
         self._protect(terms.keys, keys)
         assert self.stats.reports is not None
         self.stats.reports.codec = terms.codec.name
@@ -245,7 +255,10 @@ class MediaStream:
         if not self._down.permitted:
             self.permit()
         self._heard_at = now
-        self._count(packet.sequence, packet.timestamp, packet.ssrc, now)
+        if packet.payload_type == self._event_type:
+            self._count_event(packet.sequence, packet.ssrc, now)
+        else:
+            self._count(packet.sequence, packet.timestamp, packet.ssrc, now)
         self._up.receive(packet, now)
         if self._jitter.gap_deadline is not self._alarmed:
             self._set_alarm()
@@ -273,7 +286,8 @@ class MediaStream:
         if self._echo is not None:
             self._echo.sent(audio)
         self._up.due(now)
-        self._control.tick(now, down.writer.timestamp)
+        if down.permitted:
+            self._control.tick(now, down.writer.timestamp)
         self._check_timeout(now)
 
     def _check_timeout(self, now: float) -> None:

@@ -53,6 +53,7 @@ class TimeLine:
         "drift",
         "drift_dropped_ms",
         "drift_inserted_ms",
+        "flowed",
         "frame",
         "given",
         "history",
@@ -73,10 +74,11 @@ class TimeLine:
         """Of the audio that is next."""
         self.given = 0
         """Ticks of audio given since the time line began."""
+        self.flowed = 0
+        """Ticks of silence since the last packet, as none came; known to who let it flow."""
         self.history: deque[bytes] = deque(maxlen=HISTORY)
         """The newest audio that was really heard."""
         self.drift = Drift()
-        self._left_out_ms = 0  # of the frame that is owed
         self._event_end: int | None = None  # timestamp up to which silence stands for an event
         self.change_format(audio_format, None)
 
@@ -103,6 +105,7 @@ class TimeLine:
         self.frame = int(rate * FRAME_S)
         self._max_gap = int(rate * MAX_GAP_S)
         self.given = 0
+        self._left_out_ms = 0  # of the frame that is owed
         self.drift.restart()
 
     def play(self, arrival: Arrival, out: list[bytes]) -> None:
@@ -124,7 +127,7 @@ class TimeLine:
 
     def silence(self, ticks: int, out: list[bytes]) -> None:
         """Nothing was sent for so long."""
-        out.append(self._silence * (self._size(ticks) // len(self._silence)))
+        out.append(self._silent(ticks))
         self.silence_s += ticks * self.tick_s
         self.given += ticks
         self.timestamp = (self.timestamp + ticks) & TIMESTAMP_MASK
@@ -134,13 +137,23 @@ class TimeLine:
         drift = self.drift
         if drift.owed and (drift.is_pressing(now) or self._is_quiet(out[-1])):
             if drift.owed > 0:
-                out.append(self.decoder.conceal(b"".join(self.history), self.frame))
-                self.drift_inserted_ms += round(FRAME_S * 1000)
-                self.given += self.frame
-                drift.settled(now)
+                self._put_in(self.decoder.conceal(b"".join(self.history), self.frame), out, now)
             elif self._leave_out(out):
                 drift.settled(now)
         drift.least = min(drift.least, now - self.given * self.tick_s)
+
+    def settle_in_pause(self, out: list[bytes], now: float) -> None:
+        """The same where silence has just flowed, and no frame more or less can be heard."""
+        if self.drift.owed > 0:
+            self._put_in(self._silent(self.frame), out, now)
+        elif self.drift.owed and self._leave_out(out):
+            self.drift.settled(now)
+
+    def _put_in(self, frame: bytes, out: list[bytes], now: float) -> None:
+        out.append(frame)
+        self.drift_inserted_ms += round(FRAME_S * 1000)
+        self.given += self.frame
+        self.drift.settled(now)
 
     def _leave_out(self, out: list[bytes]) -> bool:
         """Whether a whole frame is out now; a packet may be shorter."""
@@ -149,12 +162,17 @@ class TimeLine:
         out[-1] = out[-1][: len(out[-1]) - ms * per_ms]
         self.drift_dropped_ms += ms
         self.given -= ms * self.clock // 1000
+        if not out[-1]:
+            out.pop()
         self._left_out_ms = (self._left_out_ms + ms) % round(FRAME_S * 1000)
         return self._left_out_ms == 0
 
     def _is_quiet(self, audio: bytes) -> bool:
         pcm = decode(audio, self._format) if isinstance(self._format, Law) else audio
         return rms(pcm) < QUIET
+
+    def _silent(self, ticks: int) -> bytes:
+        return self._silence * (self._size(ticks) // len(self._silence))
 
     def _size(self, ticks: int) -> int:
         """Bytes of so much audio, whole samples."""
@@ -184,7 +202,7 @@ class TimeLine:
         gap = timestamp_ahead(timestamp, self.timestamp)
         if 0 < gap <= self._max_gap:
             self.silence(gap, out)
-        elif abs(gap) > self._max_gap:
+        elif not -self._max_gap - self.flowed <= gap <= 0:
             self.resyncs += 1
             self.drift.restart()
         elif gap < 0:

@@ -6,6 +6,7 @@ can, and only what was said there, by this voice at this time, correlates with i
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from tests.audio.signals import numpy, pcm, wave
@@ -74,7 +75,7 @@ def _correlation(one: Any, other: Any, rate: int, low: int, high: int) -> float:
     for signal in (one, other):
         rows = signal[: len(signal) // size * size].reshape(-1, size) * numpy.hanning(size)
         power = numpy.abs(numpy.fft.rfft(rows)) ** 2
-        bands = numpy.stack([power[:, a:b].sum(axis=1) for a, b in zip(edges, edges[1:], strict=False)], axis=1)
+        bands = numpy.stack([power[:, a:b].sum(axis=1) for a, b in pairwise(edges)], axis=1)
         decibels = 10 * numpy.log10(bands + size * 100)
         strengths.append(decibels - decibels.mean(axis=0))
     return float(numpy.corrcoef(strengths[0].ravel(), strengths[1].ravel())[0, 1])

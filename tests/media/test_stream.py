@@ -60,6 +60,25 @@ class TestUp:
             assert line.stream.stats.digits == 1
             assert line.stream.stats.lost == 0
 
+    async def test_audio_beside_a_key_is_no_jitter(self) -> None:
+        """Baresip goes on talking between the packets of a key, each of which carries the time of its beginning."""
+        with Line() as line:
+            number, stamp = 0, 8000
+
+            def send(payload: bytes, payload_type: int, timestamp: int) -> None:
+                nonlocal number
+                number += 1
+                line.phone.send_raw(struct.pack("!BBHII", 0x80, payload_type, number, timestamp, 0xFEED) + payload)
+
+            for step in range(30):
+                line.now += 0.02
+                send(frame(step), 0, stamp + 160 * step)
+                if 10 <= step < 20:
+                    send(struct.pack("!BBH", 5, 10, 160 * (step - 9)), EVENT, stamp + 1600)
+                await until(lambda: line.stream.stats.packets_in == number)
+            quality = line.stream.stats.quality()
+            assert quality["jitter_in_ms"] == 0 and quality["loss_in"] == 0
+
     async def test_a_key_whose_ends_are_lost_is_told_by_the_slot_clock(self) -> None:
         with Line() as line:
             line.phone.send(struct.pack("!BBH", 11, 10, 160), EVENT, 0)

@@ -6,6 +6,7 @@ Its configuration lies in `pbx/`. What the extensions do:
     600  the service over UDP             601  over TCP            602  over TLS      603  over TLS with SRTP
     610  hold goes through as re-INVITE   630  REFER is refused
     800  1000 Hz   801  echo   802  busy   803  reads four keys   804  rings and rings
+    805  says what `speaks` was given, and keeps what it hears for `heard`
 """
 
 import asyncio
@@ -95,6 +96,21 @@ class Asterisk(Program):
         """Call `uri` as the trunk `endpoint`; once it answers, our side is `extension`. Comes back at once."""
         self.mark = len(self.output())
         await self.cli(f"channel originate PJSIP/{endpoint}/{uri} extension {extension}@phones")
+
+    def speaks(self, pcm: bytes) -> None:
+        """What extension 805 says: 16-bit PCM at 16000 Hz."""
+        (self.folder / "heard.sln16").unlink(missing_ok=True)
+        (self.folder / "say.sln16").write_bytes(pcm)
+
+    def heard(self) -> bytes:
+        """What extension 805 has heard: 16-bit PCM at 16000 Hz."""
+        return (self.folder / "heard.sln16").read_bytes()
+
+    async def rtcp(self, within: float = 5.0) -> dict[str, float]:
+        """What its RTCP knew of the last call at its end: txcount, rxcount, lp, rlp, rxjitter, txjitter (s), rtt ..."""
+        found = await self.says(r"app_verbose\.c: rtcp of the call: (\S+)", within, after=self.mark)
+        pairs = (pair.partition("=") for pair in found[1].split(";") if pair)
+        return {name: float(value) for name, _, value in pairs}
 
     async def channels(self) -> int:
         """How many channels there are."""

@@ -90,9 +90,10 @@ class Baresip(Program):
         trust: Path | None = None,
         certificate: Path | None = None,
     ) -> Self:
-        """A phone that says `pcm` (16 bit, mono, at the codec's rate), then silence up to `seconds`; NotReady with its log.
+        """A phone that says `pcm` (16 bit, mono, of the codec's rate), then silence up to `seconds`.
 
-        `codec` (PCMU, PCMA, G722, opus) is the one that will be agreed on, `offers` all that it has (default: that one);
+        NotReady with its log. `codec` (PCMU, PCMA, G722, opus) is the one that will be agreed on, `offers` are all that
+        it has (default: that one);
         `ptime_ms` is what it asks for and sends, `mux` lets it offer RTCP on the port of RTP.
         `registrar` ("host:port") makes it register as `user`; `answer` is auto or manual; `encryption` is srtp (when
         the other side has it too) or srtp-mand; `outbound` the URI of a proxy; `trust` the authority of its TLS,
@@ -196,6 +197,10 @@ class Baresip(Program):
         for digit in digits:
             await self.command("sndcode", digit)
             await asyncio.sleep(gap_s)
+
+    def keys(self) -> str:
+        """The keys that it has got, as often as it got each."""
+        return "".join(event["param"] for event in self.events if event.get("type") == "CALL_DTMF_START")
 
     async def hold(self) -> None:
         """Put the call on hold (a re-INVITE with a=sendonly)."""

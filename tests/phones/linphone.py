@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -39,6 +40,7 @@ default_proxy={proxy}
 [rtp]
 bind_address=127.0.0.1
 audio_rtp_port={media}-{media_last}
+rtcp_mux={mux}
 [sound]
 echocancellation=0
 local_ring=
@@ -49,6 +51,25 @@ display=0
 automatically_initiate=0
 automatically_accept=0
 """
+
+_CODEC = """\
+[audio_codec_{place}]
+mime={name}
+rate={rate}
+channels={channels}
+enabled={enabled}
+"""
+
+_CODECS = {
+    "opus": (48000, 2),
+    "G722": (8000, 1),
+    "PCMU": (8000, 1),
+    "PCMA": (8000, 1),
+    "speex": (16000, 1),
+    "GSM": (8000, 1),
+    "G729": (8000, 1),
+}
+"""Those that it knows: what is not in its settings it would offer by itself."""
 
 _ACCOUNT = """\
 [proxy_0]
@@ -87,9 +108,14 @@ class Linphone(Program):
         keys: str = "rtpevent",
         trust: Path | None = None,
         answer: bool = False,
+        codecs: Sequence[str] = (),
+        rate: int = 8000,
+        mux: bool = False,
     ) -> Self:
-        """A phone that says `pcm` (16 bit, 8000 Hz, mono), then silence up to `seconds`, again and again.
+        """A phone that says `pcm` (16 bit, mono, of that `rate`), then silence up to `seconds`, again and again.
 
+        `codecs` are all that it offers (opus, G722, PCMU, PCMA; default: what it likes); `mux`: RTCP comes on the port
+        of RTP.
         `registrar` ("host:port") makes it register as `user`; `encryption` is none or srtp (then it insists on it);
         `keys` is rtpevent or info; `trust` the authority of its TLS. NotReady with its log.
         """
@@ -108,13 +134,16 @@ class Linphone(Program):
             proxy=0 if registrar else -1,
             media=media,
             media_last=media + 7,
+            mux=int(mux),
         )
+        if codecs:
+            settings += _offering(codecs)
         if registrar:
             settings += _ACCOUNT.format(
                 registrar=registrar, transport=transport, user=user, password=password, realm=realm
             )
         (folder / "settings").write_text(settings)
-        wav.write(folder / "say.wav", pcm, seconds)
+        wav.write(folder / "say.wav", pcm, seconds, rate=rate)
         command = [shutil.which("linphonec") or "linphonec", "-c", "settings", "-d", "6", "-l", "trace.log"]
         home = dict(os.environ) | {"HOME": str(folder)}
         phone = cls([*command, *(["-a"] if answer else [])], folder, environment=home, typing=True)
@@ -172,11 +201,31 @@ class Linphone(Program):
             self.type(digit)
             await asyncio.sleep(0.5)
 
+    def keys(self) -> str:
+        """The keys that it has got, as often as it got each."""
+        return "".join(re.findall(r"Receiving tone (\S) from", self.output()))
+
     async def hang_up(self) -> None:
         """End the call and wait until linphone has closed it."""
         self.type("terminate")
         await self.says(r"Call \d+ with .* ended", 5.0)
 
     def heard(self) -> bytes:
-        """16-bit PCM of what it has played out so far."""
+        """16-bit mono PCM of what it has played out so far."""
         return wav.read(self.folder / "heard.wav")
+
+    @property
+    def heard_rate(self) -> int:
+        """Of that, in Hz: it takes the codec's."""
+        return wav.rate(self.folder / "heard.wav")
+
+
+def _offering(codecs: Sequence[str]) -> str:
+    """The settings for these and no others; the three rates of speex count as one each."""
+    rows = [(name, *_CODECS[name], 1) for name in codecs]
+    rows += [(name, *kind, 0) for name, kind in _CODECS.items() if name not in codecs]
+    rows += [("speex", rate, 1, 0) for rate in (8000, 32000)]
+    return "".join(
+        _CODEC.format(place=place, name=name, rate=rate, channels=channels, enabled=enabled)
+        for place, (name, rate, channels, enabled) in enumerate(rows)
+    )
