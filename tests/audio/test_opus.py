@@ -240,7 +240,7 @@ def test_the_systems_library_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError
 
     monkeypatch.setattr(opus.ctypes, "CDLL", load)
-    with pytest.raises(RuntimeError, match=r"pip install sipbridge\[wideband\]"):
+    with pytest.raises(RuntimeError, match=r"apt-get install libopus0"):
         opus._library.__wrapped__()
     assert asked == ["libopus.so.0", "libopus.0.dylib"]
 
