@@ -42,16 +42,15 @@ class ControlChannel:
         self._wall = time.time
         self._open_socket = open_socket
         self._terms: Rtcp | None = None
-        self._sdp_media: Address | None = None  # where the description wants RTP
         self._socket: socket.socket | None = None  # with a port of its own
         self._loop: asyncio.AbstractEventLoop | None = None  # before `start`
         self._came_from: Address | None = None  # of the newest report, when not multiplexed
 
-    def adopt(self, terms: Rtcp | None, media: Address) -> None:
-        """Report by these terms from now on; None: not at all. `media` is where the description wants RTP."""
+    def adopt(self, terms: Rtcp | None) -> None:
+        """Report by these terms from now on; None: not at all."""
         if terms != self._terms:
             self._came_from = None
-        self._terms, self._sdp_media = terms, media
+        self._terms = terms
         self._endpoint.on_rtcp = self._on_muxed if terms is not None and terms.mux else None
         if terms is None or terms.mux:
             self._close_socket()
@@ -92,7 +91,7 @@ class ControlChannel:
         if self._came_from is not None:
             return self._came_from
         # Behind a NAT the description is as wrong about this port as about the other; the next one is a fair guess.
-        return terms.remote if media == self._sdp_media else (media[0], min(media[1] + 1, 65535))
+        return terms.remote if not self._endpoint.latch.has_moved else (media[0], min(media[1] + 1, 65535))
 
     def _send(self, report: bytes) -> None:
         destination = self.destination
@@ -132,7 +131,7 @@ class ControlChannel:
         latch = self._endpoint.latch
         if source[0] != latch.destination[0]:
             self._stats.drop("stranger")
-        elif self._receive(datagram, now) and latch.destination != self._sdp_media and self.reporter.heard_about_us:
+        elif self._receive(datagram, now) and latch.has_moved and self.reporter.heard_about_us:
             self._came_from = source
 
     def _read_socket(self) -> None:

@@ -54,6 +54,11 @@ class SourceLatch:
         """Where our packets go: back to the latched source, before that to the SDP's address."""
         return self.latched or self._remote
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether the caller sends from elsewhere than his description says."""
+        return self.latched is not None and self.latched != self._remote
+
     def retarget(self, remote: Address) -> None:
         """Follow a re-INVITE. The same address again changes nothing: the latch of a NAT stays."""
         remote = _address(remote)

@@ -5,6 +5,7 @@ A key is never in a repr or an error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pylibsrtp
@@ -53,41 +54,36 @@ class Opener:
     def open(self, datagram: bytes) -> RtpPacket:
         """The packet inside; RtpError otherwise."""
         # Header and SSRC are not encrypted (RFC 3711 section 3.1).
-        ssrc = datagram[8:12]
-        if ssrc not in self._ssrcs and len(self._ssrcs) >= MAX_SSRCS:
-            raise RtpError("srtp_source")
         try:
-            packet = self._session.unprotect(datagram)
-        except pylibsrtp.Error as error:
-            raise RtpError(_reason(datagram, str(error))) from None
-        self._ssrcs.add(ssrc)
-        return parse(packet)
+            return parse(self._opened(datagram, datagram[8:12], self._session.unprotect))
+        except RtpError as error:
+            raise RtpError(_not_rtp(datagram) or error.reason) from None
 
     def open_report(self, datagram: bytes) -> bytes:
         """The RTCP inside; RtpError when it is not of this key, or came before (RFC 3711 section 3.4)."""
-        ssrc = datagram[4:8]
+        return self._opened(datagram, datagram[4:8], self._session.unprotect_rtcp)
+
+    def _opened(self, datagram: bytes, ssrc: bytes, unprotect: Callable[[bytes], bytes]) -> bytes:
         if ssrc not in self._ssrcs and len(self._ssrcs) >= MAX_SSRCS:
             raise RtpError("srtp_source")
         try:
-            report = self._session.unprotect_rtcp(datagram)
+            opened = unprotect(datagram)
         except pylibsrtp.Error as error:
             replayed = "replay" in str(error) or "too old" in str(error)
             raise RtpError("srtp_replay" if replayed else "srtp_auth") from None
         self._ssrcs.add(ssrc)
-        return report
+        return opened
 
 
 def _session(suite: str, key: bytes, direction: int) -> pylibsrtp.Session:
     return pylibsrtp.Session(pylibsrtp.Policy(key=key, ssrc_type=direction, srtp_profile=_PROFILES[suite]))
 
 
-def _reason(datagram: bytes, error: str) -> Reason:
-    """What was wrong: not RTP at all, one of the past, or not of the caller."""
-    if "replay" in error or "too old" in error:
-        return "srtp_replay"
+def _not_rtp(datagram: bytes) -> Reason | None:
+    """Why it never was a packet, whoever sealed it; None when it may have been one."""
     try:
         parse(datagram)
     except RtpError as fault:
         if fault.reason in ("short", "version", "rtcp"):
             return fault.reason
-    return "srtp_auth"
+    return None

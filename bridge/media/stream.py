@@ -219,7 +219,7 @@ class MediaStream:
         assert self.stats.reports is not None
         self.stats.reports.codec = terms.codec.name
         self.stats.reports.retime(terms.codec.clock_rate)
-        self._control.adopt(terms.rtcp, terms.remote)
+        self._control.adopt(terms.rtcp)
 
     def _protect(self, keys: Keys | None, previous: Keys | None) -> None:
         """New keys begin new contexts; the same ones go on counting their packets."""
@@ -260,7 +260,7 @@ class MediaStream:
         else:
             self._count(packet.sequence, packet.timestamp, packet.ssrc, now)
         self._up.receive(packet, now)
-        if self._jitter.gap_deadline is not self._alarmed:
+        if self._jitter.gap_deadline != self._alarmed:
             self._set_alarm()
 
     def _set_alarm(self) -> None:

@@ -72,7 +72,7 @@ class Side:
         self.endpoint = RtpEndpoint(self.rtp, self.latch, self.stats, lambda: self.now, lambda *_: None)  # type: ignore[arg-type]
         self.reporter = new_reporter(OURS, 8000)
         self.channel = ControlChannel(self.endpoint, self.reporter, self.stats, lambda: self.now, self._open)
-        self.channel.adopt(terms, SDP)
+        self.channel.adopt(terms)
         if talks:
             self.reporter.sent(160)
 
@@ -150,7 +150,7 @@ class TestWhereReportsGo:
     def test_nothing_is_sent_to_nowhere(self, remote: Address, mux: bool) -> None:
         side = Side(None)
         side.latch.retarget(remote)
-        side.channel.adopt(Rtcp((remote[0], remote[1] + 1), mux), remote)
+        side.channel.adopt(Rtcp((remote[0], remote[1] + 1), mux))
         assert side.run(30) == []
         assert side.channel.destination is None
 
@@ -256,24 +256,24 @@ class TestBehindANat:
         side = Side(APART)
         side.behind_nat()
         side.come(report(), NAT_RTCP)
-        side.channel.adopt(replace(APART), SDP)
+        side.channel.adopt(replace(APART))
         assert side.channel.destination == NAT_RTCP
-        side.channel.adopt(Rtcp((SDP[0], 4077)), SDP)
+        side.channel.adopt(Rtcp((SDP[0], 4077)))
         assert side.channel.destination == (NAT[0], NAT[1] + 1)
 
 
 class TestPort:
     def test_it_is_opened_once_and_closed_when_it_is_not_needed(self) -> None:
         side = Side(APART)
-        side.channel.adopt(Rtcp((SDP[0], 4077)), SDP)
+        side.channel.adopt(Rtcp((SDP[0], 4077)))
         assert (side.opened, side.own.closed) == (1, 0)
-        side.channel.adopt(MUXED, SDP)
+        side.channel.adopt(MUXED)
         assert (side.opened, side.own.closed) == (1, 1)
         side.come_muxed(report(), SDP)
         assert side.reporter.reports_received == 1
-        side.channel.adopt(APART, SDP)
+        side.channel.adopt(APART)
         assert side.opened == 2
-        side.channel.adopt(None, SDP)
+        side.channel.adopt(None)
         assert side.own.closed == 2
         assert side.endpoint.on_rtcp is None
 

@@ -184,3 +184,14 @@ def test_no_story_of_strangers_redirects(packets: list[tuple[tuple[str, int], in
     for source, sequence, now in packets:
         assert not at.accept(source, packet(sequence), now)
         assert at.destination == SDP
+
+
+def test_it_tells_whether_the_caller_sends_from_elsewhere() -> None:
+    latch = SourceLatch(("2001:DB8:0::1", 4000), "2001:db8::9", frozenset({0}))
+    assert not latch.has_moved
+    packet = RtpPacket(0, False, 1, 160, 7, b"x")
+    assert latch.accept(("2001:db8::1", 4000), packet, 0.0)
+    assert not latch.has_moved, "another spelling is the same address"
+    for number in range(5):
+        latch.accept(("2001:db8::1", 4010), packet._replace(sequence=2 + number), 1.0)
+    assert latch.has_moved
