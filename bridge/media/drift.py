@@ -16,8 +16,6 @@ WINDOW_S = 6.0
 FRAME_S = 0.020
 OWED_FROM = 0.6
 """Frames: so far off, one is owed. With half a frame, one would be put in and left out again by turns."""
-SUSPICION_S = 0.5
-"""How long to look when silence has flowed in place of packets that came after all, in seconds."""
 ENOUGH = 100
 """Packets that a window takes at least. Of a few behind a pause, all may have waited in the network."""
 PATIENCE_S = 5.0
@@ -29,7 +27,7 @@ RUSH_S = 0.2
 class Drift:
     """The transits of one time line, and what is owed. Times in seconds."""
 
-    __slots__ = ("_base", "_packets", "_until", "_waits_since", "least", "owed")
+    __slots__ = ("_base", "_packets", "_until", "_waits_since", "least", "owed", "unconfirmed")
 
     def __init__(self) -> None:
         self.owed = 0
@@ -42,12 +40,16 @@ class Drift:
         self.least = inf
         """The smallest transit of the window; lowered by whoever sees the packets."""
         self.owed = 0
+        self.unconfirmed = 0.0
+        """Silence that flowed and of which the timestamps know nothing: a pause, or packets that came late after all."""
         self._base: float | None = None  # until the first window is over
         self._until: float | None = None  # until the first look
         self._packets: int | None = None  # when the window began; None until the first look at it
 
     def judge(self, now: float, packets: int) -> None:
         """Look at the window when it is over; `packets` of audio came so far. Call it once per slot."""
+        if self.unconfirmed:
+            self._judge_flow(now)
         if self._packets is None:
             self._packets = packets
             self._until = now + WINDOW_S if self._until is None else self._until
@@ -62,16 +64,26 @@ class Drift:
             frames = (least - self._base) / FRAME_S
             self.owed = int(frames + copysign(1 - OWED_FROM, frames))
             self._waits_since = now
+            self.unconfirmed = 0.0  # that was a pause
+
+    def _judge_flow(self, now: float) -> None:
+        """Only time that stands twice, as silence and as itself, makes a transit much smaller than ever: why wait?"""
+        if self._base is None or self.least == inf:
+            return
+        frames = int(min(self._base - self.least, self.unconfirmed) / FRAME_S + 1 - OWED_FROM)
+        if frames > max(0, -self.owed):
+            self._waits_since = self._waits_since if self.owed < 0 else now
+            self.owed = -frames
 
     def _begin(self, until: float) -> None:
         """A window from now on."""
         self.least, self._until, self._packets = inf, until, None
 
-    def suspect(self, now: float) -> None:
-        """Packets came for which silence stands already: soon it shows whether that time was theirs or was a pause."""
+    def suspect(self, seconds: float) -> None:
+        """A packet came for whose time silence stands already, or the caller's clock has not counted a pause."""
         if self._base is None and self.least != inf:
             self._base = self.least
-        self._begin(now + SUSPICION_S)
+        self.unconfirmed += seconds
 
     def is_pressing(self, now: float) -> bool:
         """Whether the next frame that is owed waits no longer for a quiet moment."""
@@ -79,6 +91,8 @@ class Drift:
 
     def settled(self, now: float) -> None:
         """One frame of what is owed was put in or left out; the transits of before say nothing any more."""
+        if self.owed < 0:
+            self.unconfirmed = max(0.0, self.unconfirmed - FRAME_S)
         self.owed += 1 if self.owed < 0 else -1
         self._waits_since = now
         self._begin(now + WINDOW_S)

@@ -10,6 +10,10 @@ from bridge.media.codecs import Decoder
 from bridge.media.rtp import SEQUENCE_MASK, TIMESTAMP_MASK, RtpPacket, sequence_ahead
 from bridge.media.timeline import Arrival, TimeLine
 
+PATIENT_S = 60.0
+"""How long silence flows later, in seconds, after the network has held up packets for which it had flowed."""
+LONGEST_HOLD_UP = 1.0
+"""Seconds: what takes longer is a pause."""
 MAX_MISORDER = 100
 """Packets. A sequence number further off is a stray or a new beginning (RFC 3550 appendix A.1)."""
 OWN_STALL = 0.1
@@ -41,6 +45,8 @@ class JitterBuffer:
         self._silent = 0  # packets without audio
         self._wait = wait_ms / 1000
         self._starve = None if starve_ms is None else max(starve_ms, wait_ms) / 1000
+        self._usual_starve = self._starve
+        self._patient_until = 0.0
         self._ssrc: int | None = None  # until the first packet
         self._sequence = 0  # of the packet that is next in order
         self._held: dict[int, Arrival] = {}
@@ -95,6 +101,8 @@ class JitterBuffer:
             and payload
         ):
             ticks = len(payload)
+            if not line.takes(ticks, now):
+                return []
             self._sequence = (packet.sequence + 1) & SEQUENCE_MASK
             self._heard_at = now
             line.flowed = 0
@@ -126,6 +134,8 @@ class JitterBuffer:
         out = self.give_up(now)
         if self._starve is not None and self._heard_at is not None and now - self._heard_at >= self._starve:
             self._flow_silence(now, out)
+        if self._starve is not self._usual_starve and now > self._patient_until:
+            self._starve = self._usual_starve
         self._due_at = now
         self.line.drift.judge(now, self.received - self._silent)
         return out
@@ -153,6 +163,7 @@ class JitterBuffer:
 
     def _accept(self, ssrc: int, arrival: Arrival) -> list[bytes]:
         out: list[bytes] = []
+        unconfirmed = self.line.drift.unconfirmed
         ahead = sequence_ahead(arrival.sequence, self._sequence)
         if ssrc != self._ssrc or arrival.decoder.clock_rate != self.line.clock:
             self._begin(ssrc, arrival, out)
@@ -166,9 +177,18 @@ class JitterBuffer:
             self._play_held(out)
         else:
             self._hold(arrival, ahead)
+        if self.line.drift.unconfirmed > unconfirmed:
+            self._be_patient(arrival.at)
         self._heard_at = arrival.at
         self.line.flowed = 0
         return out
+
+    def _be_patient(self, now: float) -> None:
+        """A network that held packets up will do so again: let silence flow later, so that it stands beside none of them."""
+        pause = now - self._heard_at if self._heard_at is not None else 0.0
+        if self._starve is not None and pause <= LONGEST_HOLD_UP:
+            self._starve = max(self._starve, pause + self._wait)
+            self._patient_until = now + PATIENT_S
 
     def _begin(self, ssrc: int, arrival: Arrival, out: list[bytes]) -> None:
         """Start a time line at `arrival`; what the old one still held goes before it."""
@@ -223,7 +243,7 @@ class JitterBuffer:
             self.concealed += 1
         while len(self._given_up) > 2 * MAX_MISORDER:
             del self._given_up[next(iter(self._given_up))]
-        self.line.conceal_until(self._held[first].timestamp, out)
+        self.line.conceal_until(self._held[first].timestamp, self._held[first].at, out)
         self._sequence = first
         self._play_held(out)
 
@@ -246,6 +266,6 @@ class JitterBuffer:
         owed = int((now - self._heard_at - self._wait) * line.clock) - line.flowed
         ticks = min(owed - owed % line.frame, line.clock)
         if ticks > 0:
-            line.silence(ticks, out)
+            line.silence(ticks, now, out)
             line.flowed += ticks
             line.settle_in_pause(out, now)

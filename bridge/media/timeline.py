@@ -15,6 +15,8 @@ from bridge.media.codecs import Decoder, G711Decoder
 from bridge.media.drift import FRAME_S, Drift
 from bridge.media.rtp import TIMESTAMP_MASK, timestamp_ahead
 
+AHEAD_S = 5.0
+"""Seconds. As much more than the time that has passed a caller may give: what a network held up, and no flood."""
 MAX_GAP_S = 1.0
 """Seconds. A longer jump of the timestamp is a new time line, not a second of silence to invent."""
 HISTORY = 5
@@ -44,6 +46,7 @@ class TimeLine:
         "_format",
         "_left_out_ms",
         "_max_gap",
+        "_reached",
         "_silence",
         "clock",
         "concealed_s",
@@ -53,6 +56,7 @@ class TimeLine:
         "drift",
         "drift_dropped_ms",
         "drift_inserted_ms",
+        "flooded",
         "flowed",
         "frame",
         "given",
@@ -70,6 +74,9 @@ class TimeLine:
         self.silence_s = 0.0
         self.drift_inserted_ms = 0
         self.drift_dropped_ms = 0
+        self.flooded = 0
+        """Packets dropped because more audio came than time passed."""
+        self._reached = 0.0  # up to when there is audio, on the clock of the arrivals
         self.timestamp = 0
         """Of the audio that is next."""
         self.given = 0
@@ -116,21 +123,42 @@ class TimeLine:
             self.decoder = arrival.decoder
             self._play_audio(arrival, arrival.payload, out)
 
-    def conceal_until(self, timestamp: int, out: list[bytes]) -> None:
+    def takes(self, ticks: int, now: float) -> bool:
+        """Whether so much audio may come now; then it counts. Asked for each packet: it must cost nothing."""
+        reached = self._reached
+        if reached < now:
+            reached = now
+        reached += ticks * self.tick_s
+        if reached > now + AHEAD_S:
+            self.flooded += 1
+            return False
+        self._reached = reached
+        return True
+
+    def conceal_until(self, timestamp: int, now: float, out: list[bytes]) -> None:
         """Packets are lost; the first one behind them has this timestamp."""
         gap = timestamp_ahead(timestamp, self.timestamp)
         if 0 < gap <= self._max_gap:
-            out.append(self.decoder.conceal(b"".join(self.history), gap))
-            self.concealed_s += gap * self.tick_s
-            self.given += gap
+            if (ticks := self._room(gap, now)) > 0:
+                out.append(self.decoder.conceal(b"".join(self.history), ticks))
+                self.concealed_s += ticks * self.tick_s
+                self.given += ticks
             self.timestamp = timestamp
 
-    def silence(self, ticks: int, out: list[bytes]) -> None:
+    def silence(self, ticks: int, now: float, out: list[bytes]) -> None:
         """Nothing was sent for so long."""
-        out.append(self._silent(ticks))
-        self.silence_s += ticks * self.tick_s
-        self.given += ticks
         self.timestamp = (self.timestamp + ticks) & TIMESTAMP_MASK
+        if (ticks := self._room(ticks, now)) > 0:
+            out.append(self._silent(ticks))
+            self.silence_s += ticks * self.tick_s
+            self.given += ticks
+
+    def _room(self, ticks: int, now: float) -> int:
+        """How much of it there is room for; that counts."""
+        reached = max(self._reached, now)
+        ticks = min(ticks, int((now + AHEAD_S - reached) * self.clock))
+        self._reached = reached + max(0, ticks) * self.tick_s
+        return ticks
 
     def settle(self, out: list[bytes], now: float) -> None:
         """The clocks' difference is settled where it is not heard, or where it has waited long enough."""
@@ -162,6 +190,7 @@ class TimeLine:
         out[-1] = out[-1][: len(out[-1]) - ms * per_ms]
         self.drift_dropped_ms += ms
         self.given -= ms * self.clock // 1000
+        self._reached -= ms / 1000
         if not out[-1]:
             out.pop()
         self._left_out_ms = (self._left_out_ms + ms) % round(FRAME_S * 1000)
@@ -183,11 +212,14 @@ class TimeLine:
         end = (arrival.timestamp + arrival.ticks) & TIMESTAMP_MASK
         gap = timestamp_ahead(end, self.timestamp)
         if 0 < gap <= self._max_gap:
-            self.silence(gap, out)
+            self.silence(gap, arrival.at, out)
             self._event_end = end
 
     def _play_audio(self, arrival: Arrival, payload: bytes, out: list[bytes]) -> None:
         timestamp, ticks = arrival.timestamp, arrival.ticks
+        if not self.takes(ticks, arrival.at):
+            self.timestamp = (timestamp + ticks) & TIMESTAMP_MASK
+            return
         audio = self._decoded(payload, ticks)
         if self._event_end is not None:
             # Some phones send audio beside an event; the silence of the event has taken its place.
@@ -201,13 +233,13 @@ class TimeLine:
             self._event_end = None
         gap = timestamp_ahead(timestamp, self.timestamp)
         if 0 < gap <= self._max_gap:
-            self.silence(gap, out)
+            self.silence(gap, arrival.at, out)
         elif not -self._max_gap - self.flowed <= gap <= 0:
             self.resyncs += 1
             self.drift.restart()
         elif gap < 0:
             # Silence has flowed in a pause that the caller's clock does not count, or for packets that were only late.
-            self.drift.suspect(arrival.at)
+            self.drift.suspect(min(-gap, self.flowed) * self.tick_s)
         self.timestamp = (timestamp + ticks) & TIMESTAMP_MASK
         self.given += ticks
         if audio:

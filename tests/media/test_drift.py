@@ -2,7 +2,7 @@ from math import inf
 
 import pytest
 
-from bridge.media.drift import ENOUGH, FRAME_S, PATIENCE_S, SUSPICION_S, WINDOW_S, Drift
+from bridge.media.drift import ENOUGH, FRAME_S, PATIENCE_S, WINDOW_S, Drift
 
 BASE = 500.0
 
@@ -79,33 +79,46 @@ def test_nothing_is_said_while_nobody_was_heard() -> None:
     assert watch.drift.owed == 0
 
 
-def test_a_suspicion_is_looked_at_soon_and_against_what_was_before() -> None:
+def test_silence_that_stands_beside_late_packets_is_owed_at_once() -> None:
     watch = Watch()
-    watch.slots(50, 0)
-    watch.drift.suspect(watch.now)
-    watch.slots(ENOUGH - 1, -240)
-    assert watch.drift.owed == 0
-    watch.slots(2, -240)
+    watch.window(0)
+    watch.drift.suspect(0.24)
+    watch.slots(1, -240)
     assert watch.drift.owed == -12
-    assert watch.now < 1000 + WINDOW_S
 
 
-def test_a_suspicion_waits_its_time_though_packets_come_fast() -> None:
+def test_no_more_is_owed_than_flowed_and_no_more_than_the_audio_is_ahead() -> None:
+    for flowed, ahead, owed in ((0.24, -400, -12), (25.0, -60, -3), (25.0, 0, 0), (25.0, 40, 0)):
+        watch = Watch()
+        watch.window(0)
+        watch.drift.suspect(flowed)
+        watch.slots(3, ahead)
+        assert watch.drift.owed == owed
+
+
+def test_one_burst_after_the_other_adds_up() -> None:
     watch = Watch()
     watch.window(0)
-    watch.drift.suspect(watch.now)
-    watch.packets += 10 * ENOUGH
-    watch.slots(round(SUSPICION_S / FRAME_S) - 2, -240)
-    assert watch.drift.owed == 0
+    for number in range(1, 4):
+        watch.drift.suspect(0.1)
+        watch.slots(3, -100 * number)
+        assert watch.drift.owed == -5 * number
 
 
-def test_a_suspicion_forgets_the_transits_of_before() -> None:
+def test_a_first_suspicion_measures_against_what_came_before_it() -> None:
+    watch = Watch()
+    watch.slots(20, 0)
+    watch.drift.suspect(0.2)
+    watch.slots(2, -200)
+    assert watch.drift.owed == -10
+
+
+def test_a_pause_of_the_callers_clock_is_over_with_the_window() -> None:
     watch = Watch()
     watch.window(0)
-    watch.slots(20, -400)
-    watch.drift.suspect(watch.now)
-    watch.slots(ENOUGH + 2, 0)
-    assert watch.drift.owed == 0
+    watch.drift.suspect(25.0)
+    watch.window(0)
+    assert (watch.drift.owed, watch.drift.unconfirmed) == (0, 0.0)
 
 
 def test_what_is_owed_goes_down_frame_by_frame_to_nothing() -> None:
