@@ -144,14 +144,21 @@ class Recording:
         """Another format, or another leg in the caller's place: call it before the first audio of that."""
         if self._over:
             return
-        self._hand_over(max(self._wire, len(self._caller), len(self._agent)))
+        self._hand_over(self._reached)
         self._begin(audio_format)
 
     def close(self) -> None:
         """Complete the file in the background; a second call does nothing."""
         if not self._over:
-            self._hand_over(max(self._wire, len(self._caller), len(self._agent)))
+            self._hand_over(self._reached)
             self._end()
+
+    @property
+    def _reached(self) -> int:
+        """Where the longer track ends; the caller's may run ahead of the clock, but not by more than in a slot."""
+        if len(self._caller) - self._wire > self._most_ahead:
+            self._set_back(len(self._caller) - self._wire)
+        return max(self._wire, len(self._caller), len(self._agent))
 
     def _lay(self, track: bytearray, end: int) -> None:
         """Fill the track with silence up to `end`, or cut it there."""

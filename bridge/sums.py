@@ -122,6 +122,7 @@ def _add_call(totals: Totals, call: Call) -> None:
             totals.add(name, getattr(stats, field))
         totals.add("rtp_concealed_seconds", stats.concealed_ms / 1000)
         totals.add_all("rtp_dropped", stats.dropped)
+        totals.add("rtp_dropped", stats.flooded, "flood")
         totals.add("rtp_drift_seconds", stats.jitter.line.drift_inserted_ms / 1000, "inserted")
         totals.add("rtp_drift_seconds", stats.jitter.line.drift_dropped_ms / 1000, "left_out")
         totals.add("echo_guard_seconds", stats.echo_suppressed_ms / 1000, "suppressed")

@@ -254,7 +254,7 @@ def test_numbers_and_passwords_from_the_environment_stay_as_they_are_too() -> No
             "sip: {session_timer: {min_s: 30}}",
             "sip.session_timer.min_s: 30: input should be greater than or equal to 90",
         ),
-        ("sip: {reliable: on}", "sip.reliable: True: input should be 'off', 'supported' or 'required'"),
+        ("sip: {reliable: on}", "sip.reliable: 'on': input should be 'off', 'supported' or 'required'"),
         ("sip: {nameservers: [dns.example]}", "sip.nameservers.0: 'dns.example': write an IP address"),
         (
             "trunks: {p: {register: {server: 'sip:a b', user: u, password: x}}}",
@@ -269,7 +269,7 @@ def test_numbers_and_passwords_from_the_environment_stay_as_they_are_too() -> No
             "trunks: {p: {register: {user: u, password: x}}}",
             "sipbridge.yaml:1: trunks.p.register.server: must be given",
         ),
-        ("trunks: {p: {srtp: yes}}", "trunks.p.srtp: True: input should be 'off', 'optional' or 'required'"),
+        ("trunks: {p: {srtp: yes}}", "trunks.p.srtp: 'on': input should be 'off', 'optional' or 'required'"),
         ("trunks: {p: {headers: [X A]}}", "trunks.p.headers.0: 'X A': write the name of a header"),
         ("trunks: {p: {headers: [X-A, x-a]}}", "a header stands in the list twice"),
         ("trunks: {p: {headers: [a, b, c, d, e, f, g, h, i]}}", "at most 8 headers"),

@@ -19,7 +19,7 @@ BITRATE = 28000
 LONGEST_MS = 120
 """Milliseconds that one packet may have (RFC 6716 section 3.2.5)."""
 
-_COMPLEXITY = 3
+_COMPLEXITY = 10
 _FRAMES_MS = (10, 20, 40, 60)
 _LARGEST_PACKET = 1275
 _FRAME_MS = (10.0, 20.0, 40.0, 60.0) * 3 + (10.0, 20.0) * 2 + (2.5, 5.0, 10.0, 20.0) * 4

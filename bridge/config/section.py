@@ -48,8 +48,8 @@ def _as_list(value: Any) -> Any:
 
 
 def _as_word(value: Any) -> Any:
-    """YAML reads a bare `off` as false."""
-    return "off" if value is False else value
+    """YAML reads a bare `off` as false, and `on` as true."""
+    return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
 
 
 def _network(text: str) -> str:

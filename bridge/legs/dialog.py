@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from bridge.legs.rtp import RtpLeg, nothing
 from bridge.media.terms import Direction
 from bridge.records import EndReason
@@ -16,6 +18,8 @@ from bridge.sip.sdp import SessionDescription
 from bridge.sip.session import Session
 from bridge.sip.transfer import Referred, Transfer
 from bridge.sip.uri import Uri
+
+log = structlog.get_logger("sipbridge.call")
 
 INFO_GAP_S = 0.25
 """Between two keys by INFO, in seconds: a gateway plays each of them, and needs a pause to tell them apart."""
@@ -32,6 +36,11 @@ _CAUSES = {
     EndReason.INTERNAL_ERROR: 500,
 }
 """The SIP status that says the same as a reason, for the Reason header (RFC 3326); 200 for the normal ends."""
+
+
+def _note_refusal(status: int) -> None:
+    if status >= 300:
+        log.warning("digits.refused", status=status, advice="let the other side offer telephone-event, or take INFO")
 
 
 class DialogLeg(RtpLeg):
@@ -157,5 +166,5 @@ class DialogLeg(RtpLeg):
         self._sending = None
         if self._unsent:
             if not self.session.awaits_ack:  # before the ACK the other side may not know that it is answered
-                self.session.info(*info.body(self._unsent.popleft()))
+                self.session.info(*info.body(self._unsent.popleft()), on_result=_note_refusal)
             self._sending = asyncio.get_running_loop().call_later(INFO_GAP_S, self._send_digit)

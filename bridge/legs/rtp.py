@@ -149,13 +149,13 @@ class RtpLeg:
         terms = terms_of(agreed, self._signalling_host)
         if _is_broadcast(terms.remote):
             raise offer_answer.refusal_of_address(self._local_address)
-        self._ours, self.agreed = ours, agreed
         changes = terms.codec.audio_format != self.format
-        self.codec = terms.codec
         if self.stream is None:
+            self._ours, self.agreed, self.codec = ours, agreed, terms.codec
             self._open_stream(terms)
             return
-        self.stream.follow(terms)
+        self.stream.follow(terms)  # what waited comes up now, still in the format of before
+        self._ours, self.agreed, self.codec = ours, agreed, terms.codec
         if changes:
             self._fit_filters(self.stream)
             self.on_format()

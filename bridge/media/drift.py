@@ -41,7 +41,7 @@ class Drift:
         """The smallest transit of the window; lowered by whoever sees the packets."""
         self.owed = 0
         self.unconfirmed = 0.0
-        """Silence that flowed and of which the timestamps know nothing: a pause, or packets that came late after all."""
+        """Silence that flowed and of which the timestamps know nothing: a pause, or packets that came late."""
         self._base: float | None = None  # until the first window is over
         self._until: float | None = None  # until the first look
         self._packets: int | None = None  # when the window began; None until the first look at it

@@ -55,7 +55,7 @@ class DtmfReceiver:
         self._timeout = timeout_ms / 1000
         self._running: _Running | None = None  # between events
         # Ends are repeated and may come late: an event is known by source and timestamp.
-        self._told: deque[tuple[int, int]] = deque(maxlen=16)
+        self._told: deque[tuple[int, int]] = deque(maxlen=64)
 
     @property
     def next_deadline(self) -> float | None:

@@ -10,6 +10,8 @@ from bridge.audio.g711 import RATE, Law, decode
 
 KEPT = 10_240
 """Samples of each direction that are at hand at least."""
+PIECE = RATE // 2
+"""Samples that are kept at once."""
 SOFTER = (0.25, 0.5, 0.25)
 """What is done to both directions: a hiss tells little of who speaks, and drift spoils its prediction first."""
 
@@ -26,7 +28,7 @@ class EchoLine:
         self._factor = audio_format.rate // RATE
         self._unit = 1 if self._law else SAMPLE_BYTES * self._factor
         self._low_pass = _low_pass(self._factor, numpy)
-        self._buffer = numpy.zeros(KEPT + RATE // 2, "f4")
+        self._buffer = numpy.zeros(KEPT + PIECE, "f4")
         self._end = KEPT
         self._restart()
 
@@ -53,6 +55,11 @@ class EchoLine:
         if self._skipped:
             self._restart()
         samples = self._at_8_khz(audio)
+        # A gap that was filled may be a second long, and so may what was held up in a stall.
+        for start in range(0, len(samples), PIECE):
+            self._keep(samples[start : start + PIECE])
+
+    def _keep(self, samples: Any) -> None:
         buffer, count = self._buffer, len(samples)
         if self._end + count > len(buffer):
             buffer[:KEPT] = buffer[self._end - KEPT : self._end].copy()

@@ -128,7 +128,8 @@ class RtpEndpoint:
                 return ""
             return error.reason
         if not self.latch.accept(source, packet, now):
-            return "stranger"
+            # From his own address only a payload type that was not agreed on is refused.
+            return "payload_type" if self.latch.expects(source) else "stranger"
         self._stats.packets_in += 1
         self._stats.bytes_in += len(datagram)
         return packet

@@ -65,6 +65,9 @@ class Incoming:
             self._format = terms.audio_format
             self._decoders.clear()
         codecs = self._codecs | dict(terms.receives_as)
+        if terms.receive_events is not None:
+            codecs.pop(terms.receive_events.payload_type, None)  # it may have been a codec's before
+            self._decoders.pop(terms.receive_events.payload_type, None)
         for payload_type, codec in codecs.items():
             # One that goes on keeps its decoder, which may remember what came before.
             if payload_type not in self._decoders or self._codecs.get(payload_type) != codec:

@@ -3,15 +3,32 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from bridge.audio.conversion import Converter, converter
+from bridge.audio.format import Format
+
 TAIL_TICKS = 3
 """Slots for which less than a frame is kept back while more of its item may come."""
+PIECE_MS = 100
+"""Audio that is put into a new format at once: all that waits may be minutes, and the calls would wait for it."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Audio in a format of before, oldest first. `due` is how many bytes it still counts for in the present one."""
+
+    format: Format
+    chunks: deque[bytes]
+    due: int
+    offset: int = 0
+    convert: Converter | None = None
 
 
 @dataclass(slots=True)
 class Item:
-    """The queued audio of one item. `received` and `sent` are bytes; all that is there has come and was not sent."""
+    """The queued audio of one item. `received` and `sent` are bytes of the present format."""
 
     item_id: str
+    format: Format
     chunks: deque[bytes] = field(default_factory=deque)
     offset: int = 0
     received: int = 0
@@ -22,9 +39,43 @@ class Item:
     tail_ticks: int = 0
     in_gap: bool = False
     gap_counted: bool = False
+    runs: deque[_Run] = field(default_factory=deque)
+    """What waits behind `chunks` in other formats, as the call changed its own; mostly nothing."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come and not left."""
+        return self.received - self.sent
+
+    def append(self, data: bytes) -> None:
+        """More of it has come."""
+        self.received += len(data)
+        if self.runs:
+            self.runs.append(_Run(self.format, deque((data,)), len(data)))
+        else:
+            self.chunks.append(data)
+
+    def change(self, audio_format: Format) -> None:
+        """Go on in another format. What waits is converted when its turn comes, so this costs nothing."""
+        old, new = self.format.bytes_per_ms, audio_format.bytes_per_ms
+        ready = sum(map(len, self.chunks)) - self.offset
+        if ready:
+            self.chunks[0], self.offset = self.chunks[0][self.offset :], 0
+            self.runs.appendleft(_Run(self.format, self.chunks, ready))
+            self.chunks = deque()
+        for run in self.runs:
+            run.due, run.convert = run.due * new // old, None
+        self.format = audio_format
+        self.sent = self.sent * new // old
+        self.received = self.sent + sum(run.due for run in self.runs)
 
     def take(self, size: int) -> bytes:
-        """Remove `size` bytes that are there; one slice when the first chunk has them all."""
+        """Remove the next bytes, `size` at most; one slice when the first chunk has them all."""
+        if self.runs:
+            self._make_ready(size)
+            size = min(size, self.waiting)
+        if not size:
+            return b""
         self.sent += size
         piece = self._slice(size)
         if len(piece) == size:
@@ -49,6 +100,8 @@ class Item:
 
     def peek(self, size: int) -> bytes:
         """The next bytes, `size` at most; they stay."""
+        if self.runs:
+            self._make_ready(size)
         pieces, missing, offset = [], size, self.offset
         for chunk in self.chunks:
             pieces.append(chunk[offset : offset + missing])
@@ -71,3 +124,35 @@ class Item:
         self.in_gap = True
         self.tail_ticks += available > 0
         return not available or self.tail_ticks <= TAIL_TICKS
+
+    def _make_ready(self, size: int) -> None:
+        """Convert until `chunks` have `size` bytes, or everything is."""
+        ready = sum(map(len, self.chunks)) - self.offset
+        while ready < size and self.runs:
+            audio = self._converted(self.runs[0])
+            if audio:
+                self.chunks.append(audio)
+                ready += len(audio)
+
+    def _converted(self, run: _Run) -> bytes:
+        """The next piece of a run; with its last one the run is over, and the count is what really came of it."""
+        end = run.offset + PIECE_MS * run.format.bytes_per_ms
+        chunk = run.chunks[0][run.offset : end]
+        if end < len(run.chunks[0]):
+            run.offset = end
+        else:
+            run.chunks.popleft()
+            run.offset = 0
+        if run.format == self.format:
+            audio = chunk
+        else:
+            run.convert = run.convert or converter(run.format, self.format)
+            assert run.convert is not None
+            audio = run.convert(chunk)
+            if not run.chunks:
+                audio += run.convert.finish()
+        run.due -= len(audio)
+        if not run.chunks:
+            self.runs.popleft()
+            self.received -= run.due
+        return audio

@@ -52,7 +52,7 @@ class JitterBuffer:
         self._held: dict[int, Arrival] = {}
         self._given_up: dict[int, None] = {}  # concealed sequence numbers, oldest first
         self._probation: Arrival | None = None  # the last packet far out of order
-        self._heard_at: float | None = None  # before the first packet and while suspended
+        self._heard_at: float | None = None  # before the first packet
         self._due_at = 0.0
 
     @property
@@ -134,8 +134,8 @@ class JitterBuffer:
         out = self.give_up(now)
         if self._starve is not None and self._heard_at is not None and now - self._heard_at >= self._starve:
             self._flow_silence(now, out)
-        if self._starve is not self._usual_starve and now > self._patient_until:
-            self._starve = self._usual_starve
+        if self._starve is not self._usual_starve:
+            self._lose_patience(now)
         self._due_at = now
         self.line.drift.judge(now, self.received - self._silent)
         return out
@@ -155,9 +155,10 @@ class JitterBuffer:
         self.line.change_format(audio_format, decoder)
         return out
 
-    def suspend(self) -> None:
-        """Nobody is expected to send (hold): let no silence flow until the next packet."""
-        self._heard_at = None
+    def expect_silence(self, now: float) -> None:
+        """The terms have changed: who is on hold may send nothing, and his time goes on all the same."""
+        if self._heard_at is not None:
+            self._heard_at = now
         self.line.flowed = 0
         self.line.drift.restart()
 
@@ -184,11 +185,18 @@ class JitterBuffer:
         return out
 
     def _be_patient(self, now: float) -> None:
-        """A network that held packets up will do so again: let silence flow later, so that it stands beside none of them."""
+        """A network that held packets up will do so again: let silence flow later, or it stands beside each of them."""
         pause = now - self._heard_at if self._heard_at is not None else 0.0
         if self._starve is not None and pause <= LONGEST_HOLD_UP:
             self._starve = max(self._starve, pause + self._wait)
             self._patient_until = now + PATIENT_S
+
+    def _lose_patience(self, now: float) -> None:
+        """A minute after the last packets that were held up."""
+        if self._heard_at is not None and now - self._heard_at >= (self._usual_starve or 0.0):
+            self._patient_until = now + PATIENT_S
+        elif now > self._patient_until:
+            self._starve = self._usual_starve
 
     def _begin(self, ssrc: int, arrival: Arrival, out: list[bytes]) -> None:
         """Start a time line at `arrival`; what the old one still held goes before it."""

@@ -66,10 +66,13 @@ class Outgoing:
         if not self._may_send():
             self.writer.skip(self._ticks)
             return self.silence
-        if self.keypad.busy and (key := self.keypad.packet(self.writer, self._ticks)) is not None:
-            self._send_key(key)
-            return self.silence
-        frame = self.playout.pull()
+        if self.keypad.busy:
+            if (key := self.keypad.packet(self.writer, self._ticks)) is not None:
+                self._send_key(key)
+                return self.silence
+            frame = None  # speech that is cut into pieces between the keys helps nobody: it waits for the last one
+        else:
+            frame = self.playout.pull()
         audio = frame.payload if frame is not None else self.silence
         payload = audio if self._encode is None else self._encode(audio)
         # RFC 3551 section 4.1: the marker shows where a talkspurt begins after silence.

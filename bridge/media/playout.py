@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bridge.audio.conversion import converter
 from bridge.audio.fade import FADE_MS, faded
 from bridge.audio.format import Format, silence_of
 from bridge.audio.g711 import Law
@@ -73,7 +72,6 @@ class Playout:
         self._queue: deque[Item] = deque()
         self._items: dict[str, Item] = {}
         self._past: dict[str, int] = {}  # milliseconds sent of items done with, oldest first
-        self._queued = 0
         self._last: tuple[Item, Frame] | None = None  # until a pull, and after it was undone
         self._paused = False
         self._fade = b""  # what the next slot brings of a cut
@@ -86,7 +84,12 @@ class Playout:
     @property
     def queued_ms(self) -> int:
         """Audio that waits, all items."""
-        return self._queued // self._bytes_per_ms
+        return self.queued // self._bytes_per_ms
+
+    @property
+    def queued(self) -> int:
+        """The same in bytes."""
+        return sum(item.waiting for item in self._queue)
 
     @property
     def paused(self) -> bool:
@@ -106,7 +109,7 @@ class Playout:
     def announce(self, item_id: str) -> None:
         """Give an item its place in the order before its audio comes."""
         if item_id not in self._items and item_id not in self._past:
-            item = self._items[item_id] = Item(item_id)
+            item = self._items[item_id] = Item(item_id, self._format)
             self._queue.append(item)
 
     def push(self, item_id: str, data: bytes) -> bool:
@@ -115,7 +118,7 @@ class Playout:
         if item_id in self._past or (item is not None and item.ended):
             self.dropped_late += 1
             return False
-        if self._queued + len(data) > self._cap:
+        if self.queued + len(data) > self._cap:
             self.refused += 1
             return False
         if item is None:
@@ -166,7 +169,6 @@ class Playout:
             self._items[item.item_id] = item
             self._queue.appendleft(item)
         item.put_back(frame.payload[: frame.heard_bytes])
-        self._queued += frame.heard_bytes
 
     def pause(self) -> None:
         """Fall silent and keep everything: nothing is heard, and nothing counted, until `resume` or `flush`."""
@@ -181,20 +183,13 @@ class Playout:
 
     def change(self, audio_format: Format, frame_bytes: int) -> None:
         """The call goes on in another format or packet length; what waits is put into it, nothing is counted anew."""
-        previous = self._format
+        changes = audio_format != self._format
         self.frame_bytes = frame_bytes
         self._adopt(audio_format)
-        convert = converter(previous, audio_format)
-        if convert is None:
-            return
-        self._last, self._fade = None, b""
-        for item in self._queue:
-            rest = item.peek(item.received - item.sent)
-            item.chunks = deque(chunk for chunk in (convert(rest), convert.finish()) if chunk)
-            item.offset = 0
-            item.sent = item.sent * audio_format.bytes_per_ms // previous.bytes_per_ms
-            item.received = item.sent + sum(map(len, item.chunks))
-        self._queued = sum(item.received - item.sent for item in self._queue)
+        if changes:
+            self._last, self._fade = None, b""
+            for item in self._queue:
+                item.change(audio_format)
 
     def flush(self) -> tuple[Heard, ...]:
         """Drop everything at once; what was heard of each item that is not heard to its end, in order of play."""
@@ -208,7 +203,6 @@ class Playout:
         for item in self._queue:
             self._remember(item)
         self._queue.clear()
-        self._queued = 0
         self._last = None
         return heard
 
@@ -236,9 +230,7 @@ class Playout:
         return audio + self._silence * (missing // len(self._silence)) + self._silence[: missing % len(self._silence)]
 
     def _append(self, item: Item, data: bytes) -> None:
-        item.chunks.append(data)
-        item.received += len(data)
-        self._queued += len(data)
+        item.append(data)
         if item.in_gap and not item.gap_counted:
             item.gap_counted = True
             self.underruns += 1
@@ -252,7 +244,7 @@ class Playout:
 
     def _take(self, item: Item, size: int) -> Frame:
         payload = item.take(size)
-        self._queued -= size
+        size = len(payload)
         item.tail_ticks = 0
         if size < self.frame_bytes:
             payload = self._filled(payload)

@@ -215,10 +215,16 @@ class RtcpReporter:
 
     @property
     def mos_in(self) -> float | None:
-        """Score of what we hear; None before the first packet."""
+        """Score of what we hear, if nothing came too late; None before the first packet."""
+        return self.score_in(0)
+
+    def score_in(self, too_late: int) -> float | None:
+        """The same; packets that came `too_late` are as good as lost to who listens."""
+        expected = self.reception.expected
         if self.reception.ssrc is None:
             return None
-        return mos(self.codec, self.loss_in, self._one_way_ms(self.jitter_ms))
+        loss = min(1.0, self.loss_in + too_late / expected) if expected else 0.0
+        return mos(self.codec, loss, self._one_way_ms(self.jitter_ms))
 
     @property
     def mos_out(self) -> float | None:

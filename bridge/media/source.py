@@ -54,6 +54,10 @@ class SourceLatch:
         """Where our packets go: back to the latched source, before that to the SDP's address."""
         return self.latched or self._remote
 
+    def expects(self, source: Address) -> bool:
+        """Whether it is the address of the caller's description."""
+        return source == self._remote
+
     @property
     def has_moved(self) -> bool:
         """Whether the caller sends from elsewhere than his description says."""

@@ -17,8 +17,9 @@ class MediaStats:
     playout: Playout = field(default_factory=Playout)
     reports: RtcpReporter | None = None
     """What RTCP knows; None for a leg without a stream."""
-    guards: list[EchoGuard] = field(default_factory=list)
-    """The echo guards of the stream, the newest last; none when the agent wants none."""
+    guard: EchoGuard | None = None
+    """The echo guard; None when the agent wants none."""
+    _of_guards_before: tuple[int, int] = (0, 0)
     packets_in: int = 0
     packets_out: int = 0
     bytes_in: int = 0
@@ -81,6 +82,11 @@ class MediaStats:
         return self.jitter.line.damaged
 
     @property
+    def flooded(self) -> int:
+        """Packets dropped because more audio came than time passed."""
+        return self.jitter.line.flooded
+
+    @property
     def drift_ms(self) -> int:
         """Audio put in (or, below 0, left out) because the phone's clock is not ours."""
         return self.jitter.line.drift_inserted_ms - self.jitter.line.drift_dropped_ms
@@ -88,12 +94,17 @@ class MediaStats:
     @property
     def echo_suppressed_ms(self) -> int:
         """Audio of the caller that was an echo of ours, and became silence."""
-        return sum(guard.suppressed_ms for guard in self.guards)
+        return self._of_guards_before[0] + (self.guard.suppressed_ms if self.guard is not None else 0)
 
     @property
     def echo_passed_ms(self) -> int:
         """Audio that came while we spoke and was no echo."""
-        return sum(guard.passed_ms for guard in self.guards)
+        return self._of_guards_before[1] + (self.guard.passed_ms if self.guard is not None else 0)
+
+    def watch(self, guard: EchoGuard) -> None:
+        """Another echo guard; what the one before has counted stays, but not its memory."""
+        self._of_guards_before = self.echo_suppressed_ms, self.echo_passed_ms
+        self.guard = guard
 
     def quality(self) -> dict[str, float]:
         """What RTCP and the packets tell of both directions; what is not known is not in it. Loss in percent."""
@@ -102,7 +113,7 @@ class MediaStats:
             return {}
         loss_out = reports.loss_out
         known = {
-            "mos_in": reports.mos_in,
+            "mos_in": reports.score_in(self.late),
             "mos_out": reports.mos_out,
             "jitter_in_ms": reports.jitter_ms if reports.mos_in is not None else None,
             "jitter_out_ms": reports.remote_jitter_ms,
@@ -129,6 +140,7 @@ class MediaStats:
             "resyncs": self.resyncs,
             "strays": self.jitter.strays,
             "damaged": self.damaged,
+            "flooded": self.flooded,
             "drift_ms": self.drift_ms,
             "concealed_ms": self.concealed_ms,
             "silence_ms": self.silence_ms,

@@ -41,6 +41,12 @@ class Tap(Protocol):
         """The format changes here."""
 
 
+PACKETS_PER_S = 200
+"""Of one caller: packets of 10 ms are 100. More would let one call take the time of the others."""
+BURST = 400
+"""What may come at once: two seconds that the network, or a stall of ours, has held up."""
+
+
 def no_socket() -> None:
     """There is no port for RTCP."""
 
@@ -84,6 +90,7 @@ class MediaStream:
         self._echo: EchoGuard | None = None
         self._filters: list[Filter] = []
         self._heard_at: float | None = None  # while the time-out does not count
+        self._budget = BURST
         self._handle: Handle | None = None  # while not on the clock
         self._alarmed: float | None = None  # the gap whose end the clock will ring for
         self._jitter = JitterBuffer(terms.audio_format, jitter_ms)
@@ -150,7 +157,7 @@ class MediaStream:
         """Let `echo` hear both sides and decide what of the caller's audio goes up."""
         self._echo = echo
         self.filter(echo)
-        self.stats.guards.append(echo)
+        self.stats.watch(echo)
 
     def filter(self, stage: Filter) -> None:
         """Let `stage` hear the caller's audio, and change it."""
@@ -199,8 +206,8 @@ class MediaStream:
         if terms.ptime_ms != previous.ptime_ms and self._handle is not None:
             self._pacer.remove(self._handle)
             self._join_clock()
-        self._jitter.suspend()
         self._heard_at = self._clock()
+        self._jitter.expect_silence(self._heard_at)
 
     def retarget(self, remote: tuple[str, int], *, direction: Direction = "sendrecv") -> None:
         """Follow a re-INVITE that changed no more than the place and the direction."""
@@ -213,6 +220,7 @@ class MediaStream:
     def _adopt(self, terms: Terms, keys: Keys | None) -> None:
         """What both directions share; `keys` are those of before."""
         self._hears = terms.direction in ("sendrecv", "recvonly")
+        self._refill = PACKETS_PER_S * terms.ptime_ms // 1000
         self._endpoint.latch.payload_types = self._up.payload_types
         self._event_type = terms.receive_events.payload_type if terms.receive_events is not None else None
         self._protect(terms.keys, keys)
@@ -252,6 +260,10 @@ class MediaStream:
         if not self._hears:
             self.stats.drop("direction")
             return
+        self._budget -= 1
+        if self._budget < 0:
+            self.stats.drop("flood")
+            return
         if not self._down.permitted:
             self.permit()
         self._heard_at = now
@@ -277,6 +289,7 @@ class MediaStream:
     def _tick(self, now: float, missed: int) -> None:
         """One slot: first what must leave on time, then what may wait some microseconds."""
         down = self._down
+        self._budget = min(BURST, self._budget + self._refill * (missed + 1))
         if missed:
             self.stats.skipped += missed
             down.skip(missed)

@@ -46,7 +46,7 @@ class Call:
     def hang_up(self, headers: list[tuple[str, str]]) -> None:
         self.told.append(f"hang up {headers[0][1]}")
 
-    def info(self, kind: str, body: bytes) -> None:
+    def info(self, kind: str, body: bytes, on_result: Callable[[int], None] = lambda status: None) -> None:
         self.infos.append(body)
 
     def cancel(self, word: str) -> None:

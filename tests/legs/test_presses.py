@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.legs.presses import REMEMBERED, WINDOW_S, Presses, Way
+from bridge.legs.presses import MOST_AT_ONCE, PER_S, REMEMBERED, WINDOW_S, Presses
 
 
 def counted(*told: tuple[Way, str, float]) -> int:
@@ -35,3 +35,11 @@ def test_what_is_remembered_has_an_end() -> None:
     for number in range(1000):
         presses.is_new("rtp", "1", number)
     assert len(presses._told) == REMEMBERED
+
+
+def test_no_hand_presses_so_many_keys() -> None:
+    presses = Presses()
+    told = sum(presses.is_new("rtp", "#", number / 1000) for number in range(4000))
+    assert told == MOST_AT_ONCE + 3.999 * PER_S // 1
+    assert presses.too_many == 4000 - told
+    assert presses.is_new("rtp", "5", 10.0)

@@ -62,7 +62,7 @@ class Invitation:
         self.sent = sdp
         self.on_result = on_result
 
-    def info(self, kind: str, body: bytes) -> None:
+    def info(self, kind: str, body: bytes, on_result: Callable[[int], None] = lambda status: None) -> None:
         self.infos.append((kind, body))
 
 

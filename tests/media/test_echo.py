@@ -295,3 +295,18 @@ def test_without_numpy_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_rate_that_is_no_multiple_of_8_khz_is_refused() -> None:
     with pytest.raises(ValueError, match="22050"):
         EchoGuard(Linear(22_050))
+
+
+@pytest.mark.parametrize("ms", [499, 501, 1000, 3000])
+@pytest.mark.parametrize("audio_format", [Law.PCMU, Linear(16000)])
+def test_a_piece_may_be_longer_than_what_is_kept(audio_format: Format, ms: int) -> None:
+    guard, size = EchoGuard(audio_format), audio_format.bytes_per_ms
+    luck = np.random.default_rng(5)
+    for _ in range(50):
+        guard.sent(luck.bytes(20 * size))
+        guard.heard(luck.bytes(20 * size))
+    piece = luck.bytes(ms * size)
+    assert len(guard.heard(piece)) == len(piece)
+    for _ in range(20):
+        guard.sent(luck.bytes(20 * size))
+        assert len(guard.heard(luck.bytes(20 * size))) == 20 * size

@@ -238,7 +238,7 @@ class Bedlam:
         assert reports is not None
         assert set(stats.dropped) <= REASONS
         assert len(stats.jitter._held) <= 100 and len(stats.jitter._given_up) <= 200
-        assert len(latch._candidates) <= 8 and len(up._dtmf._told) <= 16
+        assert len(latch._candidates) <= 8 and len(up._dtmf._told) <= 64
         assert len(reports._sent_reports) <= 8 and len(up._decoders) == 1
         assert len(self.slots._alarms) <= 32 * PER_SLOT
         opener = self.stream._endpoint.opener

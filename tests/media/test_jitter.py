@@ -276,13 +276,43 @@ class TestASilentCaller:
         jitter.due(0.02)
         assert jitter.due(5.0) == []
 
-    def test_nothing_flows_before_the_first_packet_and_on_hold(self) -> None:
+    def test_nothing_flows_before_the_first_packet(self) -> None:
         jitter = JitterBuffer(Law.PCMU, starve_ms=200)
         assert self.run(jitter, 0, 2000) == 0
-        jitter.put(packet(0, ts=0), 2.0)
-        jitter.suspend()
-        assert self.run(jitter, 2000, 9000) == 0
+        jitter.expect_silence(2.0)
+        assert self.run(jitter, 2000, 4000) == 0
         assert jitter.next_deadline is None
+
+    def test_time_goes_on_in_hold(self) -> None:
+        jitter = JitterBuffer(Law.PCMU, starve_ms=200)
+        jitter.put(packet(0, ts=0), 2.0)
+        jitter.expect_silence(2.0)
+        assert 6900 <= self.run(jitter, 2000, 9000) // 8 <= 6960
+
+    def test_a_network_that_holds_packets_up_is_given_time(self) -> None:
+        """Bursts of 300 ms: silence flows beside the first only, and for a minute no more."""
+        jitter, silent = JitterBuffer(Law.PCMU, starve_ms=200), []
+        for burst in range(400):
+            for number in range(15):
+                jitter.put(packet(15 * burst + number), burst * 0.3)
+            silent.append(jitter.silence_ms)
+            self.run(jitter, burst * 300, burst * 300 + 300)
+        assert silent[1] <= 260
+        assert silent[-1] == silent[1]
+
+    def test_silence_flows_as_soon_as_ever_a_minute_later(self) -> None:
+        jitter = JitterBuffer(Law.PCMU, starve_ms=200)
+        for number in range(15):
+            jitter.put(packet(number), 0.0)
+        self.run(jitter, 0, 300)
+        for number in range(15, 30):
+            jitter.put(packet(number), 0.3)
+        assert self.run(jitter, 300, 620) == 0
+        jitter.put(packet(30), 0.62)
+        for now in range(640, 65_000, 20):
+            jitter.put(packet(now // 20), now / 1000)
+            jitter.due(now / 1000)
+        assert self.run(jitter, 65_000, 65_260) > 0
 
     def test_the_deadline_says_when_silence_flows_next(self) -> None:
         jitter = JitterBuffer(Law.PCMU, starve_ms=200)

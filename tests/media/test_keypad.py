@@ -43,9 +43,24 @@ async def test_a_key_takes_the_place_of_audio_which_waits_for_it() -> None:
         line.tick(2)
         packets = line.phone.received()
     assert [packet.payload_type for packet in packets] == [0] * 2 + [EVENT] * 7 + [0] * 2
-    assert packets[9].marker
+    assert packets[9].payload == b"\xff" * 160, "a breath of silence behind the last key"
+    assert packets[10].marker
     assert [packet.sequence - packets[0].sequence & 0xFFFF for packet in packets] == list(range(11))
     assert packets[9].timestamp - packets[1].timestamp & 0xFFFFFFFF == 8 * 160
+
+
+async def test_speech_is_not_cut_into_pieces_between_keys() -> None:
+    with Line() as line:
+        line.stream.playout.push("a", b"\x11" * 160 * 20)
+        line.tick()
+        line.stream.keypad.press("123")
+        line.tick(40)
+        packets = line.phone.received()
+    speech = [number for number, packet in enumerate(packets) if packet.payload == b"\x11" * 160]
+    keys = [number for number, packet in enumerate(packets) if packet.payload_type == EVENT]
+    assert len(keys) == 21
+    assert [number for number in speech if keys[0] < number < keys[-1]] == []
+    assert speech[1:] == list(range(keys[-1] + 2, len(packets)))
 
 
 async def test_a_stall_in_a_key_makes_no_second_key_of_it() -> None:

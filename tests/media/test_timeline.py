@@ -91,7 +91,7 @@ class TestOrder:
     ) -> None:
         rig = Rig()
         rig.play(LOUD)
-        rig.line.silence(12_000, 0.0, [])
+        rig.line.silence(12_000, rig.now, [])
         rig.line.flowed = flowed
         assert rig.play(SOFT) == [SOFT]
         assert rig.line.resyncs == resyncs
@@ -99,7 +99,7 @@ class TestOrder:
     def test_what_was_lost_is_concealed_from_what_was_heard(self) -> None:
         rig, out = Rig(), []
         rig.play(LOUD)
-        rig.line.conceal_until(rig.timestamp + 320, 0.0, out)
+        rig.line.conceal_until(rig.timestamp + 320, rig.now, out)
         assert out == [conceal(LOUD, 320, Law.PCMU)]
         assert (rig.line.concealed_s, rig.line.given) == (0.04, 480)
         assert rig.play(SOFT, skip=320) == [SOFT]
@@ -108,7 +108,7 @@ class TestOrder:
     def test_what_is_no_gap_or_no_time_at_all_is_not_concealed(self, gap: int) -> None:
         rig, out = Rig(), []
         rig.play(LOUD)
-        rig.line.conceal_until(rig.timestamp + gap, 0.0, out)
+        rig.line.conceal_until(rig.timestamp + gap, rig.now, out)
         assert (out, rig.line.concealed_s, rig.line.timestamp) == ([], 0, rig.timestamp)
 
 
@@ -125,7 +125,7 @@ class TestCodecs:
         tick = CODECS[codec].clock_rate // 50
         for _ in range(5):
             rig.play(payload)
-        rig.line.conceal_until(rig.timestamp + 3 * tick & 0xFFFF_FFFF, 0.0, out)
+        rig.line.conceal_until(rig.timestamp + 3 * tick & 0xFFFF_FFFF, rig.now, out)
         rig.timestamp += 3 * tick
         assert [len(piece) for piece in out] == [3 * bytes_per_20_ms]
         assert rms(out[0][:bytes_per_20_ms]) > 100
@@ -187,14 +187,14 @@ class TestCodecs:
         rig, out = Rig(Law.PCMU), []
         rig.play(LOUD)
         rig.line.change_format(Law.PCMA, None)
-        rig.line.silence(160, 0.0, out)
-        rig.line.conceal_until(rig.timestamp + 320, 0.0, out)
+        rig.line.silence(160, rig.now, out)
+        rig.line.conceal_until(rig.timestamp + 320, rig.now, out)
         assert out == [silence(160, Law.PCMA), silence(160, Law.PCMA)]
 
     def test_a_new_format_is_concealed_by_the_decoder_to_expect(self) -> None:
         rig, out = Rig(Law.PCMU), []
         rig.line.change_format(WIDE, decoder(CODECS["G722"], WIDE))
-        rig.line.conceal_until(rig.timestamp + 160, 0.0, out)
+        rig.line.conceal_until(rig.timestamp + 160, rig.now, out)
         assert [len(piece) for piece in out] == [640]
 
 
@@ -306,7 +306,7 @@ class TestDrift:
     @pytest.mark.parametrize(("owed", "ms"), [(1, 60), (-1, 20)])
     def test_in_a_pause_it_is_settled_with_silence(self, owed: int, ms: int) -> None:
         rig, out = self.owing(owed), []
-        rig.line.silence(320, 0.0, out)
+        rig.line.silence(320, rig.now, out)
         before = rig.line.given
         rig.line.settle_in_pause(out, rig.now)
         assert b"".join(out) == silence_of(ms, Law.PCMU)
@@ -314,7 +314,7 @@ class TestDrift:
 
     def test_nothing_is_settled_that_is_not_owed(self) -> None:
         rig, out = self.owing(0), []
-        rig.line.silence(320, 0.0, out)
+        rig.line.silence(320, rig.now, out)
         rig.line.settle_in_pause(out, rig.now)
         assert rig.play(SOFT, skip=320, settle=True) == [SOFT]
         assert out == [silence(320, Law.PCMU)]
