@@ -27,7 +27,7 @@ RUSH_S = 0.2
 class Drift:
     """The transits of one time line, and what is owed. Times in seconds."""
 
-    __slots__ = ("_base", "_packets", "_until", "_waits_since", "least", "owed", "unconfirmed")
+    __slots__ = ("_base", "_packets", "_until", "_waits_since", "held_up", "least", "owed", "unconfirmed")
 
     def __init__(self) -> None:
         self.owed = 0
@@ -40,6 +40,8 @@ class Drift:
         self.least = inf
         """The smallest transit of the window; lowered by whoever sees the packets."""
         self.owed = 0
+        self.held_up = False
+        """Packets were late for which silence had flowed; whoever has taken notice sets it back."""
         self.unconfirmed = 0.0
         """Silence that flowed and of which the timestamps know nothing: a pause, or packets that came late."""
         self._base: float | None = None  # until the first window is over
@@ -74,6 +76,7 @@ class Drift:
         if frames > max(0, -self.owed):
             self._waits_since = self._waits_since if self.owed < 0 else now
             self.owed = -frames
+            self.held_up = True
 
     def _begin(self, until: float) -> None:
         """A window from now on."""

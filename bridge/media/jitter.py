@@ -12,8 +12,8 @@ from bridge.media.timeline import Arrival, TimeLine
 
 PATIENT_S = 60.0
 """How long silence flows later, in seconds, after the network has held up packets for which it had flowed."""
-LONGEST_HOLD_UP = 1.0
-"""Seconds: what takes longer is a pause."""
+LONGEST_HOLD_UP = 1.5
+"""Seconds: a silence that comes later than that is of no use."""
 MAX_MISORDER = 100
 """Packets. A sequence number further off is a stray or a new beginning (RFC 3550 appendix A.1)."""
 OWN_STALL = 0.1
@@ -47,6 +47,7 @@ class JitterBuffer:
         self._starve = None if starve_ms is None else max(starve_ms, wait_ms) / 1000
         self._usual_starve = self._starve
         self._patient_until = 0.0
+        self._pause = 0.0  # the last one that silence had filled, and the timestamps had not
         self._ssrc: int | None = None  # until the first packet
         self._sequence = 0  # of the packet that is next in order
         self._held: dict[int, Arrival] = {}
@@ -137,7 +138,11 @@ class JitterBuffer:
         if self._starve is not self._usual_starve:
             self._lose_patience(now)
         self._due_at = now
-        self.line.drift.judge(now, self.received - self._silent)
+        drift = self.line.drift
+        drift.judge(now, self.received - self._silent)
+        if drift.held_up:
+            drift.held_up = False
+            self._be_patient(now)
         return out
 
     def give_up(self, now: float) -> list[bytes]:
@@ -178,17 +183,16 @@ class JitterBuffer:
             self._play_held(out)
         else:
             self._hold(arrival, ahead)
-        if self.line.drift.unconfirmed > unconfirmed:
-            self._be_patient(arrival.at)
+        if self.line.drift.unconfirmed > unconfirmed and self._heard_at is not None:
+            self._pause = arrival.at - self._heard_at
         self._heard_at = arrival.at
         self.line.flowed = 0
         return out
 
     def _be_patient(self, now: float) -> None:
         """A network that held packets up will do so again: let silence flow later, or it stands beside each of them."""
-        pause = now - self._heard_at if self._heard_at is not None else 0.0
-        if self._starve is not None and pause <= LONGEST_HOLD_UP:
-            self._starve = max(self._starve, pause + self._wait)
+        if self._starve is not None and self._pause <= LONGEST_HOLD_UP:
+            self._starve = max(self._starve, self._pause + self._wait)
             self._patient_until = now + PATIENT_S
 
     def _lose_patience(self, now: float) -> None:

@@ -177,7 +177,8 @@ def intersection(one: str, other: str) -> str:
 
 
 def _is_payload_type(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128
+    """Those of 64 to 95 look like RTCP when they carry a marker (RFC 5761 section 4)."""
+    return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128 and not 64 <= int(text) <= 95
 
 
 def _milliseconds(text: str | None) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.legs.presses import MOST_AT_ONCE, PER_S, REMEMBERED, WINDOW_S, Presses
+from bridge.legs.presses import MOST_AT_ONCE, PER_S, REMEMBERED, WINDOW_S, Presses, Way
 
 
 def counted(*told: tuple[Way, str, float]) -> int:

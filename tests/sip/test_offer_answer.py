@@ -143,6 +143,12 @@ def test_where_reports_go(attributes: tuple[str, ...], rtcp: tuple[str, int, boo
     assert (description.media[0].attribute("rtcp-mux") is not None) == muxed
 
 
+@pytest.mark.parametrize(("payload_type", "taken"), [(63, True), (64, False), (72, False), (95, False), (96, True)])
+def test_payload_types_that_look_like_rtcp_are_passed_over(payload_type: int, taken: bool) -> None:
+    media = audio(f"{payload_type} 8", f"rtpmap:{payload_type} PCMU/8000")
+    assert answered(media)[1].codec == ("PCMU" if taken else "PCMA")
+
+
 def test_a_peer_may_want_no_reports() -> None:
     media = audio("0").replace("a=", "b=RS:0\r\nb=RR:0\r\na=", 1)
     if "b=RS" not in media:
