@@ -144,7 +144,9 @@ class Recording:
         """Another format, or another leg in the caller's place: call it before the first audio of that."""
         if self._over:
             return
-        self._hand_over(self._reached)
+        # What of the caller is ahead of the clock is left out: it would move everything behind it.
+        self._hand_over(max(self._wire, len(self._agent)))
+        self._caller.clear()
         self._begin(audio_format)
 
     def close(self) -> None:

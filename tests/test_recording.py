@@ -295,3 +295,17 @@ def test_closing_twice_ends_once() -> None:
     made.close()
     made.close()
     assert writer.done == 1
+
+
+def test_a_caller_far_ahead_of_the_clock_makes_no_recording_longer_than_the_call() -> None:
+    made, writer = recording()
+    for _ in range(10):
+        made.slot(20)
+        made.heard(bytes(160))
+    for _ in range(20):
+        for law in (Law.PCMA, Law.PCMU):
+            made.heard(bytes(8000))
+            made.follow(law)
+    made.heard(bytes(8000))
+    made.close()
+    assert 200 <= sum(len(batch.caller) for batch in writer.batches) // 8 <= 200 + MOST_AHEAD_MS

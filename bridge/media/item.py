@@ -58,6 +58,9 @@ class Item:
     def change(self, audio_format: Format) -> None:
         """Go on in another format. What waits is converted when its turn comes, so this costs nothing."""
         old, new = self.format.bytes_per_ms, audio_format.bytes_per_ms
+        if self.runs and (convert := self.runs[0].convert) is not None and (rest := convert.finish()):
+            self.chunks.append(rest)  # what the filter has kept back
+            self.runs[0].due -= len(rest)
         ready = sum(map(len, self.chunks)) - self.offset
         if ready:
             self.chunks[0], self.offset = self.chunks[0][self.offset :], 0

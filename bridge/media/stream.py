@@ -260,10 +260,10 @@ class MediaStream:
         if not self._hears:
             self.stats.drop("direction")
             return
-        self._budget -= 1
-        if self._budget < 0:
+        if self._budget <= 0:
             self.stats.drop("flood")
             return
+        self._budget -= 1
         if not self._down.permitted:
             self.permit()
         self._heard_at = now

@@ -1,4 +1,5 @@
 import random
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -6,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from bridge.audio.fade import faded
-from bridge.audio.format import Linear
+from bridge.audio.format import Format, Linear
 from bridge.audio.g711 import Law, decode, translation
+from bridge.media import item as items
 from bridge.media.playout import REMEMBERED, Frame, Heard, Playout
 
 SILENCE = b"\xff"
@@ -557,3 +559,64 @@ class PlayoutModel(RuleBasedStateMachine):
 
 TestPlayoutModel = PlayoutModel.TestCase
 TestPlayoutModel.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+class TestChangeOfMuch:
+    """What waits may be minutes, and a caller may change his codec as often as he likes."""
+
+    def test_it_is_converted_in_its_turn_and_only_then(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        converted: list[int] = []
+        real = items.converter
+
+        def counting(source: Format, target: Format) -> Any:
+            made = real(source, target)
+            assert made is not None
+
+            def convert(audio: bytes) -> bytes:
+                converted.append(len(audio))
+                return bytes(made(audio))
+
+            convert.finish = made.finish  # type: ignore[attr-defined]
+            return convert
+
+        monkeypatch.setattr(items, "converter", counting)
+        playout = Playout(lead_ms=0)
+        playout.push("a", audio(8000) * 60)
+        drain(playout, 5)
+        for audio_format, frame in (
+            (Linear(16000), 640),
+            (Linear(24000), 960),
+            (Law.PCMA, 160),
+            (Linear(16000), 640),
+        ) * 50:
+            playout.change(audio_format, frame)
+        assert converted == []
+        assert (playout.sent_ms("a"), playout.queued_ms) == (100, 59_900)
+        frames = drain(playout, 50)
+        assert sum(converted) <= 8 * (50 * 20 + 2 * items.PIECE_MS)
+        assert max(converted) == 8 * items.PIECE_MS
+        assert [len(frame.payload) for frame in frames] == [640] * 50
+        assert (playout.sent_ms("a"), playout.queued_ms) == (1100, 58_900)
+
+    def test_to_and_fro_is_the_very_bytes(self) -> None:
+        playout, data = Playout(lead_ms=0), audio(16_000)
+        playout.push("a", data)
+        drain(playout, 3)
+        for audio_format, frame in ((Linear(24000), 960), (Law.PCMA, 160), (Linear(16000), 640), (Law.PCMU, 160)):
+            playout.change(audio_format, frame)
+        playout.push("a", data)
+        playout.end("a")
+        assert b"".join(frame.payload for frame in drain(playout, 197)) == data[480:] + data
+        assert playout.drained
+
+    def test_every_sample_is_heard_however_often_it_changes(self) -> None:
+        playout, heard_ms = Playout(lead_ms=0), 0.0
+        playout.push("a", audio(8000))
+        for audio_format, frame in ((Linear(24000), 960), (Law.PCMU, 160), (Linear(16000), 640), (Law.PCMA, 80)):
+            heard_ms += sum(frame.heard_bytes for frame in drain(playout, 7)) / playout._bytes_per_ms
+            playout.change(audio_format, frame)
+            playout.push("a", audio(801 * audio_format.bytes_per_ms // 8))
+        playout.end("a")
+        heard_ms += sum(frame.heard_bytes for frame in drain(playout, 2000)) / playout._bytes_per_ms
+        assert playout.drained
+        assert heard_ms == pytest.approx(1000 + 4 * 100.125, abs=1)

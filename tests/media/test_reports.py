@@ -368,3 +368,14 @@ def test_a_stranger_leaves_nothing_but_the_newest() -> None:
     assert side.reports_received + refused == 5_000
     sizes = [len(value) for name in side.__slots__ if hasattr(value := getattr(side, name), "__len__")]
     assert max(sizes) <= 40
+
+
+def test_packets_that_came_too_late_are_lost_to_who_listens() -> None:
+    reporter = RtcpReporter(1, "name", 8000, lambda: 0.5)
+    assert reporter.score_in(3) is None
+    for number in range(100):
+        reporter.received(number, 160 * number, 7, number * 0.02)
+    good, bad = reporter.score_in(0), reporter.score_in(33)
+    assert good is not None and bad is not None
+    assert good == reporter.mos_in > 4.3
+    assert bad == mos("PCMU", 0.33, 0.0) < 3

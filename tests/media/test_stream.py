@@ -1,8 +1,10 @@
 import asyncio
+import gc
 import random
 import socket
 import struct
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,10 +12,15 @@ import uvloop
 
 from bridge.audio.fade import faded
 from bridge.audio.g711 import Law, silence
+from bridge.media.codecs import CODECS
 from bridge.media.dtmf import DtmfSender
+from bridge.media.echo import EchoGuard
 from bridge.media.endpoint import BATCH
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
+from bridge.media.rtp import RtpPacket
+from bridge.media.stream import BURST, PACKETS_PER_S
+from bridge.media.terms import Events
 from tests.media.phone import EVENT, HOST, Line, Phone, udp_socket, until
 from tests.media.test_ports import free_range
 
@@ -466,3 +473,50 @@ def test_both_loops_carry_a_call_on_the_real_clock(loop_factory: object) -> None
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:  # type: ignore[arg-type]
         runner.run(talk())
+
+
+class TestBudget:
+    async def test_more_packets_than_a_caller_may_send_are_a_flood(self) -> None:
+        with Line() as line:
+            for _ in range(BURST + 300):
+                line.stream._receive(RtpPacket(0, False, line.phone.writer.sequence, 0, 7, b"x" * 8), line.now)
+            assert line.stream.stats.dropped == {"flood": 300}
+            line.tick(50)
+            for _ in range(300):
+                line.stream._receive(RtpPacket(0, False, line.phone.writer.sequence, 0, 7, b"x" * 8), line.now)
+            assert line.stream.stats.dropped == {"flood": 300 + 300 - PACKETS_PER_S}
+
+    async def test_packets_of_ten_milliseconds_are_no_flood(self) -> None:
+        with Line(ptime_ms=10) as line:
+            for number in range(1000):
+                line.stream._receive(RtpPacket(0, False, number, 80 * number, 7, b"x" * 80), line.now)
+                line.tick() if number % 2 else None
+            assert line.stream.stats.dropped == {}
+            assert line.stream.stats.flooded == 0
+
+
+class TestGuards:
+    async def test_a_new_guard_keeps_the_counts_of_the_one_before_and_nothing_else(self) -> None:
+        with Line() as line:
+            for _ in range(3):
+                guard = EchoGuard(Law.PCMU)
+                line.stream.unfilter()
+                line.stream.guard(guard)
+            assert line.stream.stats.guard is guard
+            kept = [one for one in gc.get_objects() if isinstance(one, EchoGuard)]
+            assert len(kept) == 1
+
+
+class TestPayloadTypes:
+    async def test_from_the_callers_address_what_was_not_agreed_on_is_no_stranger(self) -> None:
+        with Line() as line:
+            line.phone.send(frame(1), 8)
+            await until(lambda: bool(line.stream.stats.dropped))
+            assert line.stream.stats.dropped == {"payload_type": 1}
+
+    async def test_a_number_that_means_events_now_is_no_codec_any_more(self) -> None:
+        with Line(receives={0: CODECS["PCMU"], 101: CODECS["PCMA"]}, receive_events=None) as line:
+            line.stream.follow(replace(line.stream.terms, receives={0: CODECS["PCMU"]}, receive_events=Events(101)))
+            line.phone.send(struct.pack("!BBH", 5, 0x80 | 10, 800), 101, 0)
+            await until(lambda: line.stream.stats.packets_in == 1)
+            assert line.digits == ["5"]

@@ -11,7 +11,7 @@ from bridge.audio.level import rms
 from bridge.audio.opus import OpusEncoder
 from bridge.media.codecs import CODECS, Decoder, G711Decoder, decoder
 from bridge.media.concealment import conceal
-from bridge.media.timeline import HISTORY, QUIET, Arrival, TimeLine
+from bridge.media.timeline import AHEAD_S, HISTORY, QUIET, Arrival, TimeLine
 
 LOUD = bytes(0x80 + at % 8 for at in range(160))
 SOFT = bytes(0xF0 + at % 8 for at in range(160))
@@ -328,3 +328,43 @@ class TestDrift:
         rig.now += 0.5
         rig.play(SOFT, settle=True)
         assert rig.line.drift.least == pytest.approx(50.0 - 0.02)
+
+
+class TestFlood:
+    """A caller gives as much audio as time passes, and AHEAD_S more."""
+
+    def test_audio_ahead_of_time_is_dropped_and_counted(self) -> None:
+        line, out = TimeLine(Law.PCMU), list[bytes]()
+        decoder = line.default
+        for number in range(1000):
+            line.play(Arrival(number, 160 * number, b"x" * 160, 160, 100.0, decoder), out)
+        assert sum(map(len, out)) == AHEAD_S * 8000
+        assert line.flooded == 1000 - AHEAD_S * 50
+
+    def test_neither_pauses_nor_losses_nor_keys_make_more_time_than_passes(self) -> None:
+        line, out = TimeLine(Law.PCMU), list[bytes]()
+        decoder, timestamp = line.default, 0
+        for number in range(300):
+            now = 100 + number * 0.02
+            timestamp += 7200
+            line.play(Arrival(number, timestamp, None, 0, now, decoder), out)
+            line.play(Arrival(number, timestamp, None, 400, now, decoder), out)
+            line.conceal_until(timestamp + 3000, now, out)
+            timestamp += 3000
+        assert sum(map(len, out)) <= (AHEAD_S + 6) * 8000
+        assert line.timestamp == timestamp, "the time line knows where it is, also past what it could not give"
+
+    def test_who_is_on_time_may_go_on_for_ever(self) -> None:
+        line, out = TimeLine(Law.PCMU), list[bytes]()
+        for number in range(50_000):
+            line.play(Arrival(number, 160 * number, b"x" * 160, 160, 100 + number * 0.02, line.default), out)
+            out.clear()
+        assert line.flooded == 0
+
+    def test_new_beginnings_bring_no_new_allowance(self) -> None:
+        line, out = TimeLine(Law.PCMU), list[bytes]()
+        for number in range(1000):
+            arrival = Arrival(number, 77_000 * number, b"x" * 160, 160, 100.0, line.default)
+            line.begin(arrival)
+            line.play(arrival, out)
+        assert sum(map(len, out)) == AHEAD_S * 8000
