@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from bridge.audio.conversion import Converter, converter
 from bridge.audio.format import Format
 
-TAIL_TICKS = 3
-"""Slots for which less than a frame is kept back while more of its item may come."""
 PIECE_MS = 100
 """Audio that is put into a new format at once: all that waits may be minutes, and the calls would wait for it."""
 
@@ -36,7 +34,6 @@ class Item:
     ended: bool = False
     started: bool = False
     lead_ticks: int = 0
-    tail_ticks: int = 0
     in_gap: bool = False
     gap_counted: bool = False
     runs: deque[_Run] = field(default_factory=deque)
@@ -121,12 +118,6 @@ class Item:
             self.chunks[0] = self.chunks[0][self.offset :]
             self.offset = 0
         self.chunks.appendleft(data)
-
-    def keeps_back(self, available: int) -> bool:
-        """Whether a dry item says nothing in this slot: its tail may be completed by what comes next."""
-        self.in_gap = True
-        self.tail_ticks += available > 0
-        return not available or self.tail_ticks <= TAIL_TICKS
 
     def _make_ready(self, size: int) -> None:
         """Convert until `chunks` have `size` bytes, or everything is."""

@@ -155,7 +155,9 @@ class Playout:
         if available >= self.frame_bytes:
             item.in_gap = item.gap_counted = False
             return self._take(item, self.frame_bytes)
-        if not item.ended and item.keeps_back(available):
+        if not item.ended:
+            # Less than a frame waits for the rest of it: sent alone it would be a scrap between two holes.
+            item.in_gap = True
             return None
         return self._take(item, available)
 
@@ -245,7 +247,6 @@ class Playout:
     def _take(self, item: Item, size: int) -> Frame:
         payload = item.take(size)
         size = len(payload)
-        item.tail_ticks = 0
         if size < self.frame_bytes:
             payload = self._filled(payload)
         frame = Frame(item.item_id, payload, size)
