@@ -38,14 +38,10 @@ _CAUSES = {
 """The SIP status that says the same as a reason, for the Reason header (RFC 3326); 200 for the normal ends."""
 
 
-def _note_refusal(status: int) -> None:
-    if status >= 300:
-        log.warning("digits.refused", status=status, advice="let the other side offer telephone-event, or take INFO")
-
-
 class DialogLeg(RtpLeg):
     """What incoming and outgoing calls share once they are calls. Call `attend` with the session of the call."""
 
+    call_id: str
     session: Session
     """The SIP side of the call."""
     on_referred: Callable[[Referred], bool] = staticmethod(lambda referred: False)
@@ -55,6 +51,7 @@ class DialogLeg(RtpLeg):
         self.session = session
         self._offer: SessionDescription | None = None  # while an offer of ours waits for its answer
         self._unsent: deque[str] = deque()
+        self._refused = False  # whether the log knows that keys by INFO are not taken
         self._sending: asyncio.TimerHandle | None = None  # while keys wait
         session.on_offer = self._on_offer
         session.on_answer = self._on_answer
@@ -162,9 +159,15 @@ class DialogLeg(RtpLeg):
             self.press("info", key)
         return 200
 
+    def _note_refusal(self, status: int) -> None:
+        if status >= 300 and not self._refused:
+            self._refused = True
+            advice = "let the other side offer telephone-event, or take INFO"
+            log.warning("digits.refused", call=self.call_id, status=status, advice=advice)
+
     def _send_digit(self) -> None:
         self._sending = None
         if self._unsent:
             if not self.session.awaits_ack:  # before the ACK the other side may not know that it is answered
-                self.session.info(*info.body(self._unsent.popleft()), on_result=_note_refusal)
+                self.session.info(*info.body(self._unsent.popleft()), on_result=self._note_refusal)
             self._sending = asyncio.get_running_loop().call_later(INFO_GAP_S, self._send_digit)

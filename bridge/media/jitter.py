@@ -102,12 +102,12 @@ class JitterBuffer:
             and payload
         ):
             ticks = len(payload)
-            if not line.takes(ticks, now):
-                return []
             self._sequence = (packet.sequence + 1) & SEQUENCE_MASK
             self._heard_at = now
             line.flowed = 0
             line.timestamp = (packet.timestamp + ticks) & TIMESTAMP_MASK
+            if not line.takes(ticks, now):
+                return []
             line.history.append(payload)
             line.given += ticks
             transit = now - line.given * line.tick_s

@@ -404,3 +404,19 @@ def test_concealment_fades_from_the_last_frame_to_silence(law: Law, frame: int) 
 @given(st.binary(max_size=500), st.integers(0, 9000))
 def test_concealment_has_the_length_that_is_missing(last: bytes, samples: int) -> None:
     assert len(conceal(last, samples, Law.PCMU)) == samples
+
+
+def test_who_has_sent_too_much_is_heard_again_at_once_when_he_sends_as_others_do() -> None:
+    jitter, number, now = JitterBuffer(Law.PCMU), 0, 100.0
+    for _ in range(2000):
+        jitter.put(packet(number), now)
+        number += 1
+    assert jitter.line.flooded == 2000 - 250
+    flooded, silent, heard = jitter.line.flooded, jitter.silence_ms, 0
+    for _ in range(500):
+        now += 0.02
+        heard += len(jitter.put(packet(number), now))
+        jitter.due(now)
+        number += 1
+    assert heard >= 499
+    assert (jitter.line.flooded - flooded, jitter.silence_ms) == (500 - heard, silent)
