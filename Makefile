@@ -27,16 +27,20 @@ demo:
 	@scripts/set-up demo
 	@$(PY) -m bridge demo $(ARGS)
 
-# Most tests wait for other processes: three of them side by side; what fails so must fail once more alone, as two may
-# have been given one port. Then those that measure.
+# What fails must fail once more alone: two programs may have been given one port, and other users of the machine take
+# time from those that measure. The first argument chooses the tests, the second is for the first try only.
+once_more = ( $(PY) -m pytest $(1) $(2) $(ARGS) || { code=$$?; [ $$code = 1 ] || exit $$code; \
+	echo "test: the failed ones again, alone"; \
+	$(PY) -m pytest $(1) --last-failed --last-failed-no-failures none $(ARGS); } )
+
+# Most tests wait for other processes: three of them side by side. Then those that measure.
 TOGETHER := -q -rs -m "not interop and not long and not alone"
 test: set-up phones
-	@$(PY) -m pytest $(TOGETHER) -n 3 --dist loadfile $(ARGS) || { [ $$? = 1 ] && echo "test: the failed ones again, alone" && \
-		$(PY) -m pytest $(TOGETHER) --last-failed --last-failed-no-failures none $(ARGS); }
-	@$(PY) -m pytest -q -rs -m "alone and not interop and not long" $(ARGS) || [ $$? = 5 ]
+	@$(call once_more,$(TOGETHER),-n 3 --dist loadfile)
+	@$(call once_more,-q -rs -m "alone and not interop and not long") || [ $$? = 5 ]
 
 test-interop: set-up phones peers
-	@$(PY) -m pytest -q -rs -m interop $(ARGS)
+	@$(call once_more,-q -rs -m interop)
 
 # Exit code 5 is pytest's "no test was chosen".
 test-long: set-up phones
