@@ -150,7 +150,6 @@ def heard(caller: Caller) -> tuple[Ear, list[Sent]]:
     return ear, packets
 
 
-@pytest.mark.alone
 class TestPhonesWithClocksOfTheirOwn:
     @pytest.mark.parametrize("pauses", [False, True])
     @pytest.mark.parametrize(("jitter_s", "loss"), [(0, 0), (0.060, 0.01)])
@@ -257,7 +256,6 @@ def drop(_: object) -> None:
     """Nobody listens."""
 
 
-@pytest.mark.alone
 def test_an_hour_of_slots_has_no_drift_and_never_two_packets_in_one() -> None:
     dice, wire, clock = random.Random(9), Wire(), SlotClock()
     stream = MediaStream(
