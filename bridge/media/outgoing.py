@@ -11,7 +11,7 @@ from bridge.media.endpoint import RtpEndpoint
 from bridge.media.keypad import Keypad
 from bridge.media.playout import Playout
 from bridge.media.reports import RtcpReporter
-from bridge.media.rtp import RtpWriter
+from bridge.media.rtp import HEADER_BYTES, RtpWriter
 from bridge.media.terms import Terms
 
 NOWHERE = ("0.0.0.0", "::")
@@ -84,7 +84,8 @@ class Outgoing:
             return self.silence
         self._talking = frame is not None
         self._started = True
-        self._count(payload)
+        if self.reporter is not None:
+            self.reporter.sent(len(payload))
         if self.on_sent is not None:
             self.on_sent(audio)
         return audio
@@ -97,15 +98,11 @@ class Outgoing:
         self._talking = False
         if self._endpoint.send(packet):
             self._started = True
-            self._count(packet[12:])
+            if self.reporter is not None:
+                self.reporter.sent(len(packet) - HEADER_BYTES)
         else:
             # The packets of a key repeat each other: the next one makes up for it.
             self._retract()
-
-    def _count(self, payload: bytes) -> None:
-        if (reporter := self.reporter) is not None:
-            reporter.packets += 1
-            reporter.octets += len(payload)
 
     def _retract(self) -> None:
         """Use the number of the last packet again, unless a keystream belongs to it (RFC 3711 section 9.1)."""
