@@ -31,6 +31,7 @@ _CAUSES = {
     EndReason.SESSION_FAILED: 503,
     EndReason.SESSION_LOST: 503,
     EndReason.SHUTDOWN: 503,
+    EndReason.SPEND_LIMIT: 503,
     EndReason.RTP_TIMEOUT: 408,
     EndReason.NO_COMMON_CODEC: 488,
     EndReason.INTERNAL_ERROR: 500,
@@ -45,6 +46,7 @@ class DialogLeg(RtpLeg):
     session: Session
     """The SIP side of the call."""
     on_referred: Callable[[Referred], bool] = staticmethod(lambda referred: False)
+    on_digits_refused: Callable[[], None]
 
     def attend(self, session: Session) -> None:
         """Listen to what the dialog says."""
@@ -164,6 +166,7 @@ class DialogLeg(RtpLeg):
             self._refused = True
             advice = "let the other side offer telephone-event, or take INFO"
             log.warning("digits.refused", call=self.call_id, status=status, advice=advice)
+            self.on_digits_refused()
 
     def _send_digit(self) -> None:
         self._sending = None

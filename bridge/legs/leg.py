@@ -39,8 +39,12 @@ class Party(Protocol):
     on_audio: Callable[[bytes], None]
     """Audio in the party's format, in order, without holes in time."""
     on_digit: Callable[[str], None]
+    on_digits_refused: Callable[[], None]
+    """The other side takes none of the keys that were sent; told once."""
     on_drained: Callable[[], None]
     """The last byte that was queued has left."""
+    on_talkspurt: Callable[[], None]
+    """The first packet of what was queued has left, after silence."""
     on_ended: Callable[[str, str], None]
     """(word, detail): this side is over."""
     on_referred: Callable[[Referred], bool]
@@ -113,6 +117,10 @@ class Leg(Party, Protocol):
 
     def ring(self) -> None:
         """Tell the caller that it rings."""
+
+    @property
+    def can_play(self) -> bool:
+        """Whether `format` is final, so that audio can be queued for the moment of the answer."""
 
     def progress(self) -> None:
         """Tell the caller that it rings, with early media where that is possible."""

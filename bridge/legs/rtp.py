@@ -58,7 +58,9 @@ class RtpLeg:
         self.on_format: Callable[[], None] = nothing
         self.on_audio: Callable[[bytes], None] = nothing
         self.on_digit: Callable[[str], None] = nothing
+        self.on_digits_refused: Callable[[], None] = nothing
         self.on_drained: Callable[[], None] = nothing
+        self.on_talkspurt: Callable[[], None] = nothing
         self.on_ended: Callable[[str, str], None] = nothing
         self.stream: MediaStream | None = None
         """The RTP stream; None until both descriptions are known."""
@@ -177,6 +179,7 @@ class RtpLeg:
             open_rtcp=self._open_rtcp,
         )
         self.stream.playout.on_drained = lambda: self.on_drained()
+        self.stream.attend_talkspurts(lambda: self.on_talkspurt())
         self._fit_filters(self.stream)
 
     def _fit_filters(self, stream: MediaStream) -> None:
@@ -246,6 +249,11 @@ class RtpLeg:
     def drained(self) -> bool:
         """Whether nothing waits to be played."""
         return self.stream is None or self.stream.playout.drained
+
+    @property
+    def can_play(self) -> bool:
+        """Whether both descriptions are known."""
+        return self.stream is not None
 
     @property
     def queued_ms(self) -> int:

@@ -29,6 +29,8 @@ class Outgoing:
         self.permitted = True
         """Whether audio may leave. False until the other side has shown that it is there; the playout waits."""
         self.on_sent: Callable[[bytes], None] | None = None
+        self.on_talkspurt: Callable[[], None] | None = None
+        """The first packet of the model's audio after silence has left."""
         # The lower half of the sequence numbers: so soon nobody wonders how often they have wrapped (RFC 3711 3.3.1).
         self.writer = RtpWriter(secrets.randbits(32), secrets.randbits(15), secrets.randbits(32))
         self.reporter: RtcpReporter | None = None
@@ -82,6 +84,8 @@ class Outgoing:
             self._retract()
             self.playout.put_back()
             return self.silence
+        if frame is not None and not self._talking and self.on_talkspurt is not None:
+            self.on_talkspurt()
         self._talking = frame is not None
         self._started = True
         if self.reporter is not None:

@@ -170,6 +170,10 @@ class MediaStream:
         self._filters.clear()
         self._listen()
 
+    def attend_talkspurts(self, told: Callable[[], None]) -> None:
+        """`told` hears when the first packet of the model's audio after silence has left."""
+        self._down.on_talkspurt = told
+
     def record(self, tap: Tap | None) -> None:
         """Let `tap` listen to both sides, from the next slot on; None: nobody any more."""
         self._tap = tap
