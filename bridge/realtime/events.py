@@ -6,8 +6,13 @@ sees a provider's JSON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from bridge.audio.format import Format
+
+Role = Literal["caller", "agent", "tool", "note"]
 
 
 class HeardItem(Protocol):
@@ -31,10 +36,21 @@ class Unheard:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The session speaks the formats that were asked for: audio may flow."""
+    """The session is configured, what was said before is put back, and audio may flow.
+
+    The two formats are those in force, which a service may choose against what was asked for.
+    """
 
     session_id: str
     model: str
+    audio_in: Format
+    """Of the caller's audio, as `append` takes it."""
+    audio_out: Format
+    """Of `AudioDelta.audio`."""
+    fell_back: str = ""
+    """Why the formats are not those asked for; empty: they are."""
+    expires_at: float | None = None
+    """Unix seconds at which the service ends the session; None: it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,22 @@ class CallerIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """The caller's turn is complete: the service has it as this item."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An item has its place in the conversation: behind `previous_item_id`; None: behind all that is there."""
+
+    item_id: str
+    role: Role
+    previous_item_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseEnded:
     """A response is over; status as on the wire (completed, cancelled, incomplete, failed).
 
@@ -108,6 +140,14 @@ class AgentSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentSaying:
+    """A piece of what an item of the agent says; pieces come before their audio."""
+
+    item_id: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Truncated:
     """The bridge told the server how much of an item was heard. -1 ms: the item was deleted."""
 
@@ -122,6 +162,55 @@ class ToolCall:
     call_id: str
     name: str
     arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCancelled:
+    """The service wants no result for this call any more."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a response or a transcription has used.
+
+    `tokens` by kind: `text_in`, `text_cached`, `audio_in`, `audio_cached`, `image_in`, `image_cached` (the cached ones
+    are not in the others), `text_out`, `audio_out`; `seconds` of session or transcription where that is what is paid.
+    """
+
+    model: str
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """The service will end this session in so many seconds; another one should take its place before that."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """The session is lost, another one is being opened; the caller's audio is kept meanwhile."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Another session has taken the place of the one before; `planned`: before that one's end.
+
+    `away_s` seconds without a session, `kept_ms` of the caller's audio delivered afterwards, `lost_ms` not kept.
+    """
+
+    ready: Ready
+    away_s: float = 0.0
+    kept_ms: int = 0
+    lost_ms: int = 0
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +241,20 @@ Event = (
     | SpeechStarted
     | SpeechStopped
     | CallerIdle
+    | Committed
+    | Placed
     | ResponseEnded
     | CallerSaid
     | NotTranscribed
+    | AgentSaying
     | AgentSaid
     | Truncated
     | ToolCall
+    | ToolCancelled
+    | Usage
+    | GoingAway
+    | Away
+    | Back
     | SessionError
     | Lost
 )

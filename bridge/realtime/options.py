@@ -6,15 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.audio.format import Format, Linear
+from bridge.audio.g711 import Law
+
 Json = dict[str, Any]
+
+PCM = Linear(24000)
+"""What every Realtime service speaks, whatever else (reference section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """The wishes of one agent for its sessions; None means: leave it to the server's default."""
 
-    audio_format: Json
-    """Both ways: `audio/pcmu` or `audio/pcma` (8000 Hz, one byte a sample), or `audio/pcm` with its rate."""
+    audio: Format
+    """Asked for, both ways; what the session really speaks is in `Ready`."""
+    model: str = ""
+    language: str | None = None
+    """ISO 639-1, of both sides."""
     instructions: str | None = None
     greeting: str | None = None
     """How to open the conversation; None: the caller speaks first."""
@@ -35,22 +44,26 @@ class SessionOptions:
     far_end_delay_ms: int = 0
     """Taken off the heard milliseconds: what the network and the phone still hold back from the ear."""
     extra: Json = field(default_factory=dict)
-    """Session fields this version has no name for, merged in as they are."""
+    """Session fields this version has no name for, for the dialect to merge in as they are."""
 
     @property
     def server_cancels(self) -> bool:
         """Whether the server itself cancels a running response at `speech_started`."""
         return bool((self.turn_detection or {}).get("interrupt_response", True)) and bool(self.turn_detection)
 
-    def session_update(self) -> Json:
-        """The `session` member of `session.update`, GA shape (reference section 5)."""
+    def session_update(self, audio: Format | None = None) -> Json:
+        """The `session` member of `session.update` but for `extra`, GA shape (reference section 5).
+
+        `audio` takes the place of the format that is wished for.
+        """
+        spoken = wire_format(audio or self.audio)
         audio_input: Json = {
-            "format": dict(self.audio_format),
-            "transcription": self.transcription,
+            "format": spoken,
+            "transcription": dict(self.transcription) if self.transcription else None,
             "noise_reduction": self.noise_reduction,
-            "turn_detection": self.turn_detection,
+            "turn_detection": dict(self.turn_detection) if self.turn_detection else None,
         }
-        audio_output: Json = {"format": dict(self.audio_format)}
+        audio_output: Json = {"format": dict(spoken)}
         session: Json = {
             "type": "realtime",
             "output_modalities": ["audio"],
@@ -67,8 +80,15 @@ class SessionOptions:
             reasoning={"effort": self.reasoning_effort} if self.reasoning_effort else None,
             truncation=self.truncation,
         )
-        return session | self.extra
+        return session
 
 
 def _put(target: Json, **members: Any) -> None:
     target.update({name: value for name, value in members.items() if value is not None})
+
+
+def wire_format(audio: Format) -> Json:
+    """The GA name of a format (reference section 5): G.711 has no rate, linear PCM must have one."""
+    if isinstance(audio, Law):
+        return {"type": "audio/pcmu" if audio is Law.PCMU else "audio/pcma"}
+    return {"type": "audio/pcm", "rate": audio.rate}

@@ -1,4 +1,4 @@
-"""The asyncio face of one Realtime session: the WebSocket under a protocol object.
+"""The asyncio face of one session: the WebSocket under a protocol object, whichever provider's it is.
 
 Everything the call asks for is sent in the same loop turn, by `websockets.broadcast`, which writes without waiting: no
 task per packet, and an interruption is on its way before anything else runs. What a slow server cannot take is held in
@@ -8,98 +8,115 @@ a bounded queue of audio, oldest dropped and counted; the phone never waits.
 from __future__ import annotations
 
 import asyncio
-import ssl
+import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import structlog
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import broadcast
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from bridge.realtime import events as ev
-from bridge.realtime.messages import append_message
-from bridge.realtime.openai import OpenAIProtocol
+from bridge.realtime.budget import Budget
+from bridge.realtime.dialer import Dialer, SessionFailed
+from bridge.realtime.protocol import Alarm, Provider
+from bridge.realtime.steady import Steady
 
-log = structlog.get_logger("sipbridge.realtime")
-
-MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-"""The largest event that is read; the library's default of 1 MiB is less than a long delta (quirk E10)."""
 WRITE_LIMIT_BYTES = 64 * 1024
 """With more than this unsent, audio waits in the queue: some six seconds of G.711."""
 HELD_AUDIO_MS = 5000
 """Audio kept for a slow server; older audio is dropped, because late audio makes a late answer."""
+MOST_ALARMS = 64
+GOODBYE_S = 5.0
+"""How long a service may take for its last words."""
+REPLAY_MS = 1000
+"""Audio of a time without a session goes in events of so much."""
 STUCK_BYTES = 4 * 1024 * 1024
 """With more than this unsent the server has stopped reading for good."""
 TURN_EVENTS = 16
-"""Events read before others get their turn: a server that floods must not hold up the calls."""
-CLOSE_TIMEOUT_S = 2.0
-
-
-class SessionFailed(Exception):
-    """A session could not be had. `reason` is a code of the service, `http_4xx`, `unreachable` or `timeout`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+"""Frames read before others get their turn: a server that floods must not hold up the calls."""
 
 
 class Session:
-    """One session. `open` it, `run` its reader until the end, `close` it; all else returns at once."""
+    """One session. `open` it, `run` its reader until the end, `close` it; all else returns at once.
+
+    What the call asks of the model it asks of `protocol`, and then calls `flush`, in the same loop turn.
+    """
 
     def __init__(
         self,
-        protocol: OpenAIProtocol,
+        protocol: Provider,
+        dialer: Dialer,
         *,
-        url: str,
-        headers: Mapping[str, str],
-        tls: ssl.SSLContext | None = None,
         append_ms: int = 20,
-        bytes_per_ms: int = 8,
-        on_event: Callable[[ev.Event], None],
+        on_event: Callable[[ev.Event], None] = lambda event: None,
     ) -> None:
         self.protocol = protocol
         self.on_event = on_event
+        self.ready: ev.Ready | None = None
+        """What `open` gave; None before."""
         self.audio_in_bytes = 0
         """Bytes of the caller's audio handed to the socket."""
         self.audio_dropped_bytes = 0
         """Bytes of the caller's audio dropped because the server did not read."""
-        self._url = url
-        self._headers = dict(headers)
-        self._tls = (tls or ssl.create_default_context()) if url.startswith("wss:") else None
-        self._append_bytes = append_ms * bytes_per_ms
-        self._held_limit = HELD_AUDIO_MS * bytes_per_ms
+        self._dialer = dialer
+        self._append_ms = append_ms
+        self._append_bytes = self._held_limit = 0  # both in the session's format, known when it is ready
         self._pending = b""
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._socket: ClientConnection | None = None
+        self._timers: dict[asyncio.TimerHandle, None] = {}  # of the protocol's alarms, oldest first
+        self._is_read = False  # somebody runs the reader
+        self._steady: Steady | None = None  # where the service's clock is the caller's audio
 
     async def open(self, timeout_s: float) -> ev.Ready:
         """Connect and configure; audio may flow afterwards. Raises SessionFailed, within `timeout_s` seconds."""
         try:
             async with asyncio.timeout(timeout_s):
-                self._socket = await self._connect()
-                return await self._handshake(self._socket)
+                self._socket = await self._dialer.connect()
+                self.protocol.begin()
+                self.flush()
+                ready = await self._handshake(self._socket)
         except TimeoutError as error:
             raise SessionFailed("timeout", f"no session within {timeout_s:g} s") from error
+        self.ready = ready
+        self._append_bytes = self._append_ms * ready.audio_in.bytes_per_ms
+        if self.protocol.abilities.needs_steady_audio:
+            self._steady = Steady(self._append, ready.audio_in, asyncio.get_running_loop())
+            self._steady.start()
+        self._held_limit = HELD_AUDIO_MS * ready.audio_in.bytes_per_ms
+        return ready
 
-    async def run(self) -> None:
-        """Read events until the socket is gone; the last event is `Lost`."""
+    async def run(self) -> ev.Lost:
+        """Read events until the socket is gone; how it went."""
         assert self._socket is not None
+        self._is_read = True
         socket = self._socket
+        now = asyncio.get_running_loop().time
+        budget = Budget()
         try:
             while True:
                 for _ in range(TURN_EVENTS):
-                    self._react(await socket.recv(decode=False))
-                await asyncio.sleep(0)  # `recv` does not wait while events are there
+                    frame = await socket.recv(decode=False)
+                    self._react(frame)
+                    if pause_s := budget.spend(len(frame), now()):
+                        await asyncio.sleep(pause_s)
+                await asyncio.sleep(0)  # `recv` does not wait while frames are there
         except ConnectionClosed:
-            self.on_event(ev.Lost(socket.close_code or 1006, socket.close_reason or ""))
+            if self._steady is not None:
+                self._steady.stop()
+            return ev.Lost(socket.close_code or 1006, socket.close_reason or "")
 
     def append(self, audio: bytes) -> None:
         """Send the caller's audio, in events of `append_ms` (or more, when longer frames come)."""
+        if self._steady is not None:
+            self._steady.append(audio)
+        else:
+            self._append(audio)
+
+    def _append(self, audio: bytes) -> None:
         if self._pending:
             audio = self._pending + audio
         if len(audio) < self._append_bytes:
@@ -108,89 +125,86 @@ class Session:
         self._pending = b""
         self._send_audio(audio)
 
-    def greet(self) -> None:
-        """Ask for the greeting, if one is configured."""
-        self.protocol.greet()
-        self._flush()
-
-    def user_text(self, words: str) -> None:
-        """Say words for the caller (pressed digits), and ask for an answer."""
-        self.protocol.user_text(words)
-        self._flush()
-
-    def respond(self) -> None:
-        """Ask for an answer to what the caller has said."""
-        self.protocol.respond()
-        self._flush()
-
-    def forget(self, item_id: str) -> None:
-        """What the caller seemed to say was noise."""
-        self.protocol.forget(item_id)
-        self._flush()
-
-    def tool_result(self, call_id: str, output: dict[str, Any], *, respond: bool = True) -> None:
-        """Answer a tool call."""
-        self.protocol.tool_result(call_id, output, respond=respond)
-        self._flush()
-
-    def interrupted(self, heard: Iterable[ev.HeardItem], *, by_server: bool = True) -> list[ev.Truncated]:
-        """Tell the server what was heard; returns what was told."""
-        cuts = self.protocol.interrupted(heard, by_server=by_server)
-        self._flush()
-        return cuts
-
     async def close(self) -> None:
         """Send what is left of the caller's audio and close with 1000; gives up after 2 s. Idempotent."""
         socket, self._socket = self._socket, None
+        while self._timers:
+            self._timers.popitem()[0].cancel()
+        if self._steady is not None:
+            self._steady.stop()
         if socket is None:
             return
         if self._pending and socket.state is State.OPEN:
             self._write_audio(socket, self._pending)
+        if socket.state is State.OPEN:
+            self.protocol.finish()
+            for message in self.protocol.data_to_send():
+                broadcast((socket,), message, text=True)
+            if self.protocol.abilities.says_goodbye and self._is_read:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GOODBYE_S):
+                        await socket.wait_closed()
         await socket.close()
 
-    async def _connect(self) -> ClientConnection:
-        try:
-            return await connect(
-                self._url,
-                additional_headers=self._headers,
-                ssl=self._tls,
-                compression=None,
-                max_size=MAX_MESSAGE_BYTES,
-                close_timeout=CLOSE_TIMEOUT_S,
-            )
-        except InvalidStatus as error:
-            status = error.response.status_code
-            raise SessionFailed(f"http_{status}", f"the service answered the upgrade with {status}") from error
-        except (InvalidHandshake, InvalidURI, OSError, EOFError) as error:
-            raise SessionFailed("unreachable", str(error) or type(error).__name__) from error
+    def replay(self, audio: bytes) -> None:
+        """Send the caller's audio of a time without a session, all at once and whatever the socket takes by now."""
+        piece = REPLAY_MS * self._append_bytes // self._append_ms
+        for at in range(0, len(audio), piece):
+            if self._socket is not None:
+                self._write_audio(self._socket, audio[at : at + piece])
 
-    async def _handshake(self, socket: ClientConnection) -> ev.Ready:
-        try:
-            while True:
-                event = self.protocol.receive(await socket.recv(decode=False))
-                self._flush()
-                if isinstance(event, ev.Ready):
-                    return event
-                if isinstance(event, ev.SessionError) and event.fatal:
-                    raise SessionFailed(event.code, event.message)
-        except ConnectionClosed as error:
-            raise SessionFailed("closed", f"closed with {socket.close_code} {socket.close_reason}") from error
-
-    def _react(self, frame: bytes) -> None:
-        event = self.protocol.receive(frame)
-        if event is not None:
-            self.on_event(event)
-        self._flush()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what the protocol object wants sent, now."""
         messages = self.protocol.data_to_send()
         socket = self._socket
         if socket is None:
             return
+        for alarm in self.protocol.alarms():
+            self._set(alarm)
         for message in messages:
             broadcast((socket,), message, text=True)
         if messages and socket.transport.get_write_buffer_size() > STUCK_BYTES:
             socket.transport.abort()
+
+    async def _handshake(self, socket: ClientConnection) -> ev.Ready:
+        try:
+            while True:
+                events = self.protocol.receive(await socket.recv(decode=False))
+                self.flush()
+                ready = None
+                for event in events:
+                    if isinstance(event, ev.Ready):
+                        ready = event
+                    elif isinstance(event, ev.SessionError) and event.fatal:
+                        raise SessionFailed(event.code, event.message)
+                    else:
+                        self.on_event(event)
+                if ready is not None:
+                    return ready
+        except ConnectionClosed as error:
+            code, reason = socket.close_code or 1006, socket.close_reason or ""
+            raise SessionFailed("closed", f"closed with {code} {reason}".strip(), (code, reason)) from error
+
+    def _react(self, frame: bytes) -> None:
+        for event in self.protocol.receive(frame):
+            self.on_event(event)
+        self.flush()
+
+    def _set(self, alarm: Alarm) -> None:
+        timer: asyncio.TimerHandle
+
+        def ring() -> None:
+            self._timers.pop(timer, None)
+            for event in self.protocol.rang(alarm):
+                self.on_event(event)
+            self.flush()
+
+        if len(self._timers) >= MOST_ALARMS:  # a server that floods sets no more of them
+            oldest = next(iter(self._timers))
+            oldest.cancel()
+            del self._timers[oldest]
+        timer = asyncio.get_running_loop().call_later(alarm.after_s, ring)
+        self._timers[timer] = None
 
     def _send_audio(self, audio: bytes) -> None:
         socket = self._socket
@@ -205,7 +219,7 @@ class Session:
         self._write_audio(socket, audio)
 
     def _write_audio(self, socket: ClientConnection, audio: bytes) -> None:
-        broadcast((socket,), append_message(audio), text=True)
+        broadcast((socket,), self.protocol.audio_message(audio), text=True)
         self.audio_in_bytes += len(audio)
 
     def _hold(self, audio: bytes, socket: ClientConnection) -> None:

@@ -11,10 +11,12 @@ import orjson
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from bridge.audio.g711 import Law
 from bridge.realtime import events as ev
-from bridge.realtime.openai import OpenAIProtocol
+from bridge.realtime.dialer import Address, Dialer, SessionFailed
+from bridge.realtime.openai.protocol import OpenAIProtocol
 from bridge.realtime.options import SessionOptions
-from bridge.realtime.session import HELD_AUDIO_MS, Session, SessionFailed
+from bridge.realtime.session import HELD_AUDIO_MS, Session
 
 FORMAT = {"format": {"type": "audio/pcmu"}}
 UPDATED = {"type": "session.updated", "session": {"model": "m", "audio": {"input": FORMAT, "output": FORMAT}}}
@@ -58,9 +60,8 @@ async def connected(
     async with serve(server.serve, "127.0.0.1", 0, compression=None, max_queue=1) as listening:
         port = listening.sockets[0].getsockname()[1]
         session = Session(
-            OpenAIProtocol(SessionOptions({"type": "audio/pcmu"})),
-            url=f"ws://127.0.0.1:{port}/v1/realtime?model=m",
-            headers={"Authorization": "Bearer sk-1"},
+            OpenAIProtocol(SessionOptions(Law.PCMU)),
+            Dialer(Address(f"ws://127.0.0.1:{port}/v1/realtime?model=m", {"Authorization": "Bearer sk-1"})),
             append_ms=append_ms,
             on_event=on_event,
         )
@@ -121,42 +122,36 @@ async def test_a_server_that_stops_reading_gets_the_newest_audio_and_the_rest_is
     assert numbers == sorted(set(numbers)), "what arrived is in order and nothing came twice"
 
 
-async def test_the_end_of_the_socket_is_the_last_event() -> None:
-    seen: list[ev.Event] = []
-    async with connected(seen.append) as (session, server):
+async def test_the_end_of_the_socket_is_what_the_reader_gives() -> None:
+    async with connected() as (session, server):
         reader = asyncio.create_task(session.run())
         await server.socket.close(1001, "Your session hit the maximum duration of 60 minutes.")
-        await asyncio.wait_for(reader, 5)
-    assert seen == [ev.Lost(1001, "Your session hit the maximum duration of 60 minutes.")]
+        lost = await asyncio.wait_for(reader, 5)
+    assert lost == ev.Lost(1001, "Your session hit the maximum duration of 60 minutes.")
 
 
 async def test_a_server_that_said_goodbye_is_not_waited_for() -> None:
     """It sent its close frame and keeps the connection: the call must not go on in silence."""
-    seen: list[ev.Event] = []
-    async with connected(seen.append) as (session, server):
+    async with connected() as (session, server):
         reader = asyncio.create_task(session.run())
         server.socket.protocol.send_close(4000, "enough")
         server.socket.send_data()
         server.socket.transport.pause_reading()  # type: ignore[attr-defined]
 
         async def speak() -> None:
-            while not seen:
+            while not reader.done():
                 session.append(b"\x01" * 160)
                 await asyncio.sleep(0.005)
 
         await asyncio.wait_for(speak(), 5)
-        await reader
-    assert seen == [ev.Lost(4000, "enough")]
+        assert await reader == ev.Lost(4000, "enough")
 
 
 async def test_a_reset_is_told_as_1006() -> None:
-    seen: list[ev.Event] = []
-    async with connected(seen.append) as (session, server):
+    async with connected() as (session, server):
         reader = asyncio.create_task(session.run())
         server.socket.transport.abort()
-        await asyncio.wait_for(reader, 5)
-    assert [type(event) for event in seen] == [ev.Lost]
-    assert seen[0] == ev.Lost(1006, "")
+        assert await asyncio.wait_for(reader, 5) == ev.Lost(1006, "")
 
 
 async def test_an_interruption_is_written_before_the_reaction_returns() -> None:
@@ -165,7 +160,8 @@ async def test_an_interruption_is_written_before_the_reaction_returns() -> None:
 
     def react(event: ev.Event) -> None:
         if isinstance(event, ev.SpeechStarted):
-            session.interrupted([Item("a", 40)])
+            session.protocol.interrupted([Item("a", 40)])
+            session.flush()
             written.extend(session.protocol.data_to_send())
 
     async with connected(react) as (session, server):
@@ -186,9 +182,7 @@ class Item:
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:9/v1/realtime", "not a url"])
 async def test_no_server_is_a_failure_with_a_reason(url: str) -> None:
-    session = Session(
-        OpenAIProtocol(SessionOptions({"type": "audio/pcmu"})), url=url, headers={}, on_event=lambda event: None
-    )
+    session = Session(OpenAIProtocol(SessionOptions(Law.PCMU)), Dialer(Address(url)))
     with pytest.raises(SessionFailed) as failed:
         await session.open(2)
     assert failed.value.reason == "unreachable"
@@ -197,12 +191,7 @@ async def test_no_server_is_a_failure_with_a_reason(url: str) -> None:
 async def test_an_upgrade_that_is_refused_names_the_status() -> None:
     async with serve(lambda socket: asyncio.sleep(0), "127.0.0.1", 0, process_request=unauthorized) as listening:
         port = listening.sockets[0].getsockname()[1]
-        session = Session(
-            OpenAIProtocol(SessionOptions({"type": "audio/pcmu"})),
-            url=f"ws://127.0.0.1:{port}",
-            headers={},
-            on_event=lambda event: None,
-        )
+        session = Session(OpenAIProtocol(SessionOptions(Law.PCMU)), Dialer(Address(f"ws://127.0.0.1:{port}")))
         with pytest.raises(SessionFailed) as failed:
             await session.open(2)
     assert failed.value.reason == "http_401"
