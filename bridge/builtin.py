@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
+import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -18,6 +23,9 @@ START_TIMEOUT_S = 20.0
 RESTART_PAUSE_S = 1.0
 
 
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+
+
 class BuiltinAgentFailed(Exception):
     """The built-in agent did not start; the text says what to do."""
 
@@ -25,8 +33,20 @@ class BuiltinAgentFailed(Exception):
 class BuiltinAgent:
     """Keeps one `sipbridge agent` running."""
 
-    def __init__(self, log_level: str = "warning") -> None:
+    def __init__(
+        self,
+        log_level: str = "warning",
+        pipelines: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        plain: bool = True,
+    ) -> None:
+        """`pipelines`: `config.Pipeline.revealed()` by name; a session's model `pipeline-NAME` chooses one.
+
+        `plain` False: nobody will ask for the built-in parts alone, so that their packages need not be there.
+        """
         self._log_level = log_level
+        # Keys stand in it: it goes through the child's standard input, never into a command line or a file.
+        self._first_line = json.dumps({"plain": plain, "pipelines": dict(pipelines or {})}).encode() + b"\n"
         self.url = ""
         """Where it listens; set by `start`."""
         self.restarts = 0
@@ -70,12 +90,14 @@ class BuiltinAgent:
             "--attached",
         )
         pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-        assert self._process.stdout is not None
+        self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=_environment())
+        assert self._process.stdin is not None and self._process.stdout is not None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
+                self._process.stdin.write(self._first_line)
+                await self._process.stdin.drain()
                 line = (await self._process.stdout.readline()).decode().strip()
-        except TimeoutError:
+        except (TimeoutError, ConnectionError):
             line = ""
         if not line.startswith("ws://"):
             with contextlib.suppress(ProcessLookupError):
@@ -87,7 +109,7 @@ class BuiltinAgent:
     async def _keep(self) -> None:
         while self._process is not None:
             status = await self._process.wait()
-            log.error("builtin.died", status=status, advice="it is started again; its calls were lost")
+            log.error("builtin.died", status=status, advice="it is started again; its calls wait for it")
             self.restarts += 1
             await asyncio.sleep(RESTART_PAUSE_S)
             listen = self.url.removeprefix("ws://").partition("/")[0]
@@ -95,3 +117,8 @@ class BuiltinAgent:
                 await self._launch(listen)
             except BuiltinAgentFailed as failure:
                 log.error("builtin.failed", detail=str(failure))
+
+
+def _environment() -> dict[str, str]:
+    """Ours without what looks like a secret: the child needs none of the keys of other providers."""
+    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}

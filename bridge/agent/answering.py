@@ -7,9 +7,12 @@ from typing import Any
 
 from bridge.agent import events
 from bridge.agent.brain import Answer, Brain, Prompt
+from bridge.agent.chat import chat
 from bridge.agent.events import Event
 from bridge.agent.formats import AudioFormat
 from bridge.agent.items import Item
+from bridge.agent.orders import Abandon, Reply, Speak, Work
+from bridge.agent.pieces import AnswerPiece
 from bridge.agent.plans import Call, Plan, Request, Speech, Stage
 from bridge.agent.refusal import Refusal
 from bridge.agent.responses import Response
@@ -17,17 +20,6 @@ from bridge.agent.responses import Response
 MAX_OUT_OF_BAND = 16
 # Events of one response in one go; a client that was not reading gets the rest in the next turn.
 _AT_ONCE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Speak:
-    """Work for the voice: say `text` in this format. `Session.voiced` takes the result."""
-
-    response_id: str
-    text: str
-    format: AudioFormat
-    voice: str
-    speed: float
 
 
 @dataclass(slots=True)
@@ -46,9 +38,12 @@ class Answering:
         brain: Brain | None,
         chance: random.Random,
         emit: Callable[[Event], None],
-        speak: Callable[[Speak], None],
+        order: Callable[[Work], None],
         on_done: Callable[[Response], None],
+        *,
+        streamed: bool = False,
     ) -> None:
+        """`streamed`: a pipeline answers, piece by piece; without a brain here, its own finds the words, too."""
         # The response that writes to the conversation; None between two.
         self.active: Response | None = None
         # The newest of them, also when it is done.
@@ -59,7 +54,8 @@ class Answering:
         self._brain = brain
         self._chance = chance
         self._emit = emit
-        self._speak = speak
+        self._order = order
+        self._streamed = streamed
         self._on_done = on_done
         self._tokens = 40000
 
@@ -105,19 +101,28 @@ class Answering:
 
     def think(self, response: Response, silent: bool, now: float) -> None:
         """Find the words of a response and ask for the voice."""
+        request = response.request
+        if self._streamed:
+            response.streaming = True
+            self._order(self._reply(response, silent))
+            return
         if self._brain is None:
             response.play(Plan(), now)
             return
-        request = response.request
-        prompt = self.prompt(request, silent)
-        answer = self._brain.answer(prompt)
+        answer = self._brain.answer(self.prompt(request, silent))
         if request.modalities == ["text"]:
             response.play(_plan(answer, lambda number, form: b"", request.tool_choice), now)
             return
         self._unspoken[response.id] = _Waiting(answer)
         voice = request.voice if isinstance(request.voice, str) else "alloy"
         speed = self._stage.configuration.speed
-        self._speak(Speak(response.id, answer.text, request.format, voice, speed))
+        self._order(Speak(response.id, answer.text, request.format, voice, speed))
+
+    def piece(self, response_id: str, piece: AnswerPiece) -> None:
+        """The next piece of a response that a pipeline answers; one that comes too late is nobody's."""
+        response = next((each for each in self._running() if each.id == response_id and each.streaming), None)
+        if response is not None:
+            self._send(response, response.stream(piece))
 
     def voiced(self, response_id: str, audio: bytes | None, now: float) -> None:
         """The voice is ready; None: it failed."""
@@ -134,17 +139,34 @@ class Answering:
 
     def heard(self) -> list[Response]:
         """Responses that have not begun to think: they wait for the ears."""
-        return [response for response in self._running() if response.plan is None and response.id not in self._unspoken]
+        return [
+            response
+            for response in self._running()
+            if response.plan is None and not response.streaming and response.id not in self._unspoken
+        ]
 
     def prompt(self, request: Request, silent: bool) -> Prompt:
         """What the brain is told: the last words, or the tool's result after them."""
         tools = () if request.tool_choice == "none" else tuple(request.tools)
-        words, output = (
-            _last_words(list(self._stage.conversation)) if request.input is None else self._input_words(request.input)
-        )
+        words, output = _last_words(self._context(request))
         return Prompt(words, request.instructions, tools, output, silent)
 
-    def _input_words(self, given: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+    def _reply(self, response: Response, silent: bool) -> Reply:
+        request, configuration = response.request, self._stage.configuration
+        answer = question = None
+        if self._brain is not None:
+            answer = self._brain.answer(self.prompt(request, silent))
+        else:
+            question = chat(self._context(request), request, configuration.instructions, silent=silent)
+        voice = str(request.voice["id"] if isinstance(request.voice, dict) else request.voice)
+        spoken = request.modalities == ["audio"]
+        return Reply(response.id, answer, question, spoken, request.format, voice, configuration.speed)
+
+    def _context(self, request: Request) -> list[Item]:
+        """The items that an answer is built from."""
+        return list(self._stage.conversation) if request.input is None else self._input_items(request.input)
+
+    def _input_items(self, given: list[dict[str, Any]]) -> list[Item]:
         items = []
         for entry in given:
             known = self._stage.conversation.get(str(entry.get("id")))
@@ -158,7 +180,7 @@ class Answering:
                     else []
                 )
                 items.append(Item("", "message", role=str(entry.get("role")), words=" ".join(texts)))
-        return _last_words(items)
+        return items
 
     def _running(self) -> list[Response]:
         return [*self._outside, self.active] if self.active is not None else list(self._outside)
@@ -177,6 +199,8 @@ class Answering:
 
     def _close(self, response: Response) -> None:
         self._unspoken.pop(response.id, None)
+        if response.streaming:
+            self._order(Abandon(response.id))
         if response is self.active:
             self.active = None
         elif response in self._outside:

@@ -4,17 +4,20 @@ import asyncio
 import socket
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import orjson
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from bridge.agent.answering import Speak
 from bridge.agent.events import Event
+from bridge.agent.fault import Fault
 from bridge.agent.items import Item
+from bridge.agent.orders import Abandon, Listen, Reply, Speak, Work
 from bridge.agent.outbox import Close, Drop, Filler, Outgoing, Raw, Stall
-from bridge.agent.session import Listen, Session
+from bridge.agent.pieces import AnswerPiece, Ended
+from bridge.agent.session import Session
 
 # A client that asks faster than it reads is not read on until it has.
 _MAX_WAITING = 128
@@ -22,10 +25,16 @@ _MAX_WORK = 32
 
 
 class Workers(Protocol):
-    """Who listens and speaks: the server."""
+    """Who listens and speaks: the server, or a pipeline."""
 
-    async def listen(self, order: Listen) -> str | None: ...
-    async def speak(self, order: Speak) -> bytes | None: ...
+    async def listen(self, order: Listen) -> str | None:
+        """The words of some audio; empty when there are none; None when nothing was understood. Raises Fault."""
+
+    async def speak(self, order: Speak) -> bytes | None:
+        """The audio of some words; None when there is no voice."""
+
+    async def reply(self, order: Reply, put: Callable[[AnswerPiece], Awaitable[None]]) -> None:
+        """A whole answer to `put`, piece by piece; the last one is `Ended`."""
 
 
 class AgentSession:
@@ -44,6 +53,8 @@ class AgentSession:
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
+        # Answers of a pipeline that are being made, by the id of their response.
+        self._replies: dict[str, asyncio.Task[None]] = {}
         self._read_from = 0.0
         self._over = False
 
@@ -82,14 +93,20 @@ class AgentSession:
         async for message in self._connection:
             stamp = time.time_ns()
             event = self.core.receive(message, loop.time())
+            # At once: it may be that an answer is not wanted any more.
+            self._begin_work()
             if self._journal and event is not None:
                 self.received.append((stamp, event))
             self._wake.set()
             if self._read_from > loop.time():
                 await asyncio.sleep(self._read_from - loop.time())
-            if len(self.core.outbox) > _MAX_WAITING and not self._over:
-                self._drained.clear()
-                await self._drained.wait()
+            await self._until_read()
+
+    async def _until_read(self) -> None:
+        """Wait for a client that reads more slowly than it is sent to."""
+        if len(self.core.outbox) > _MAX_WAITING and not self._over:
+            self._drained.clear()
+            await self._drained.wait()
 
     async def _write(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send what waits, then rest until something is due. The only place that writes."""
@@ -142,19 +159,50 @@ class AgentSession:
         """Hand the work orders to ears and voice; too many at once fail."""
         work = self.core.work
         while work:
-            task = asyncio.create_task(self._do(work.popleft(), len(self._work) >= _MAX_WORK))
+            order = work.popleft()
+            if isinstance(order, Abandon):
+                reply = self._replies.pop(order.response_id, None)
+                if reply is not None:
+                    reply.cancel()
+                continue
+            task = asyncio.create_task(self._do(order, len(self._work) >= _MAX_WORK))
             self._work.add(task)
             task.add_done_callback(self._work.discard)
+            if isinstance(order, Reply):
+                self._replies[order.response_id] = task
 
-    async def _do(self, order: Listen | Speak, refused: bool) -> None:
+    async def _do(self, order: Work, refused: bool) -> None:
         loop = asyncio.get_running_loop()
         if isinstance(order, Listen):
-            text = None if refused else await self._workers.listen(order)
-            self.core.heard(order.item_id, text, loop.time())
-        else:
+            await self._listen(order, refused, loop)
+        elif isinstance(order, Speak):
             audio = None if refused else await self._workers.speak(order)
             self.core.voiced(order.response_id, audio, loop.time())
+        elif isinstance(order, Reply):
+            await self._reply(order, refused, loop)
         self._wake.set()
+
+    async def _listen(self, order: Listen, refused: bool, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            text = None if refused else await self._workers.listen(order)
+        except Fault as fault:
+            self.core.heard(order.item_id, None, loop.time(), fault.code)
+        else:
+            self.core.heard(order.item_id, text, loop.time())
+
+    async def _reply(self, order: Reply, refused: bool, loop: asyncio.AbstractEventLoop) -> None:
+        async def put(piece: AnswerPiece) -> None:
+            if isinstance(piece, Ended):
+                # The core will say that this response is over: that must not cancel its own work.
+                self._replies.pop(order.response_id, None)
+            self.core.piece(order.response_id, piece, loop.time())
+            self._wake.set()
+            await self._until_read()
+
+        if refused:
+            await put(Ended(code="rate_limit_exceeded", message="Too many answers at the same time."))
+        else:
+            await self._workers.reply(order, put)
 
 
 def _filler(size: int) -> bytes:

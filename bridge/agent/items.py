@@ -28,6 +28,10 @@ class Item:
     # Audio of an assistant item that was sent so far, in bytes, and what one ms of it has.
     sent_bytes: int = 0
     bytes_per_ms: int = 8
+    # What was said where, when it was spoken sentence by sentence: (first byte of its sound, text).
+    marks: list[tuple[int, str]] = field(default_factory=list)
+    # The sound of the last of them has been sent to its end.
+    said_whole: bool = False
     # Set by a truncate: the item ends here for good, in ms.
     truncated_ms: int | None = None
     # 1, 2, 3 ... over the audio items of a session; 0 for items without audio of the assistant.

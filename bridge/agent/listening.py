@@ -11,7 +11,7 @@ from bridge.agent.identifiers import Identifiers
 from bridge.agent.input_buffer import MIN_COMMIT_MS, InputBuffer
 from bridge.agent.items import Item
 from bridge.agent.refusal import Refusal
-from bridge.agent.turns import Started, Stopped, TurnDetector, TurnSettings
+from bridge.agent.turns import Judge, Started, Stopped, TurnDetector, TurnSettings
 
 # Kept while nobody speaks: enough for the prefix padding and a commit by hand.
 _IDLE_MS = 2000
@@ -30,6 +30,7 @@ class Listening:
         on_started: Callable[[], None],
         on_turn: Callable[[Item, bool], None],
         detect: bool = True,
+        judge: Callable[[int], Judge] | None = None,
     ) -> None:
         self.buffer = InputBuffer(configuration.input_format)
         # Id of the item that is being spoken; None while the caller is silent.
@@ -41,6 +42,8 @@ class Listening:
         self._on_started = on_started
         self._on_turn = on_turn
         self._detect = detect
+        # Makes a detector of speech for a rate in Hz; None: loudness alone decides.
+        self._make_judge = judge
         self._speech_from_ms = 0
         self._idle_from_ms = 0
         self._detector: TurnDetector | None = None
@@ -58,7 +61,8 @@ class Listening:
         self._settings = wanted
         self.speaking_item = None
         rate = self.buffer.format.rate
-        self._detector = None if wanted is None else TurnDetector(wanted, rate, self.buffer.end_ms)
+        judge = None if self._make_judge is None else self._make_judge(rate)
+        self._detector = None if wanted is None else TurnDetector(wanted, rate, self.buffer.end_ms, judge)
 
     def append(self, audio: bytes) -> None:
         """Audio of the caller, wire bytes."""
@@ -124,7 +128,7 @@ class Listening:
         self._emit(events.item("done", item, previous))
         self._on_turn(item, automatic)
 
-    def heard(self, item: Item, transcript: str | None) -> list[Event]:
+    def heard(self, item: Item, transcript: str | None, code: str = "audio_unintelligible") -> list[Event]:
         """The transcription events of an item, if the client wants them: None failed, empty is what noise gets."""
         item.unheard = False
         item.words = transcript
@@ -132,7 +136,7 @@ class Listening:
         if transcription is None or self._conversation.get(item.id) is None:
             return []
         if transcript is None:
-            return [events.transcription_failed(item.id)]
+            return [events.transcription_failed(item.id, code)]
         if item.content:
             item.content[0]["transcript"] = transcript
         usage = events.transcription_usage(transcription["model"], len(item.audio) // item.bytes_per_ms, transcript)

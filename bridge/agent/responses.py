@@ -10,6 +10,7 @@ from bridge.agent.bursts import Piece, Sound, Text, Wait, burst
 from bridge.agent.events import Event
 from bridge.agent.formats import AudioFormat
 from bridge.agent.items import Item
+from bridge.agent.pieces import AnswerPiece, Called, Ended, Said, Sounded, Spoken
 from bridge.agent.plans import Call, Plan, Request, Speech, Stage
 
 
@@ -36,6 +37,8 @@ class Response:
         self.audio_ms = 0
         # None while the words are still being found or spoken by the workers.
         self.plan: Plan | None = None
+        # It leaves piece by piece as it is made, without a plan.
+        self.streaming = False
         self._stage = stage
         self._open: list[_Open] = []
         self._steps: Iterator[float | Event] = iter(())
@@ -102,6 +105,40 @@ class Response:
         fault = {"type": "server_error", "code": code, "message": message}
         yield from self._finish("failed", {"type": "failed", "error": fault})
 
+    def stream(self, piece: AnswerPiece) -> Iterator[Event]:
+        """The events of the next piece of a response without a plan."""
+        match piece:
+            case Said(text):
+                yield from self._said_live(text)
+            case Sounded(audio):
+                yield from self._said(Sound(audio))
+            case Spoken():
+                self._open[-1].item.said_whole = True
+            case Called(name, arguments, call_id):
+                yield from self._close_all("completed")
+                yield from self._call(Call(name, arguments, call_id))
+                yield from self._close_all("completed")
+            case Ended():
+                yield from self._end_live(piece)
+
+    def _said_live(self, text: str) -> Iterator[Event]:
+        if not self._open:
+            yield from self._begin_message(None)
+        entry = self._open[-1]
+        entry.item.marks.append((entry.item.sent_bytes, text))
+        entry.item.said_whole = False
+        yield from self._said(Text(text))
+
+    def _end_live(self, end: Ended) -> Iterator[Event]:
+        if end.code is None:
+            details = None if end.reason is None else {"type": "incomplete", "reason": end.reason}
+            yield from self._finish("completed" if end.reason is None else "incomplete", details)
+        elif not self.output:
+            yield from self.fail(end.code, end.message)
+        else:
+            fault = {"type": "server_error", "code": end.code, "message": end.message}
+            yield from self._finish("incomplete", {"type": "incomplete", "error": fault})
+
     def _run(self, plan: Plan) -> Iterator[float | Event]:
         for output in plan.outputs:
             if isinstance(output, Speech):
@@ -165,15 +202,8 @@ class Response:
     def _say(self, speech: Speech, plan: Plan) -> Iterator[float | Event]:
         stage, form = self._stage, self.request.format
         spoken = self.request.modalities == ["audio"]
-        item = Item(speech.item_id or stage.ids.make("item"), "message", "in_progress", "assistant")
-        item.bytes_per_ms = form.bytes_per_ms
-        if spoken:
-            stage.audio_items += 1
-            item.number = stage.audio_items
-            if stage.keep_spoken:
-                stage.spoken.append(item)
-        yield from self._begin(item)
-        yield self._part_event("response.content_part.added", self._open[-1], part=self._part(""))
+        yield from self._begin_message(speech.item_id)
+        item = self._open[-1].item
         audio, transcript = self._within_tokens(
             speech.audio(item.number, form) if spoken else b"", speech.transcript, form
         )
@@ -192,6 +222,18 @@ class Response:
                 yield piece.seconds
             else:
                 yield from self._said(piece)
+
+    def _begin_message(self, item_id: str | None) -> Iterator[Event]:
+        stage = self._stage
+        item = Item(item_id or stage.ids.make("item"), "message", "in_progress", "assistant")
+        item.bytes_per_ms = self.request.format.bytes_per_ms
+        if self.request.modalities == ["audio"]:
+            stage.audio_items += 1
+            item.number = stage.audio_items
+            if stage.keep_spoken:
+                stage.spoken.append(item)
+        yield from self._begin(item)
+        yield self._part_event("response.content_part.added", self._open[-1], part=self._part(""))
 
     def _within_tokens(self, audio: bytes, transcript: str, form: AudioFormat) -> tuple[bytes, str]:
         """Cut to `max_output_tokens`: 50 ms of audio or 4 characters of text are one token."""

@@ -8,7 +8,7 @@ from itertools import cycle
 
 from bridge.agent import client_events, events
 from bridge.agent.acting import Acting
-from bridge.agent.answering import Answering, Speak
+from bridge.agent.answering import Answering
 from bridge.agent.brain import Brain
 from bridge.agent.configuration import Configuration
 from bridge.agent.conversation import Conversation
@@ -17,7 +17,10 @@ from bridge.agent.formats import AudioFormat
 from bridge.agent.identifiers import Identifiers
 from bridge.agent.items import Item, decode_audio, parse_item
 from bridge.agent.listening import Listening
+from bridge.agent.orders import Listen, Work
 from bridge.agent.outbox import Close, Outgoing
+from bridge.agent.pieces import AnswerPiece
+from bridge.agent.pipeline_config import Pipeline
 from bridge.agent.plans import Request, Stage
 from bridge.agent.refusal import Refusal, wrong_value
 from bridge.agent.responses import Response
@@ -25,15 +28,6 @@ from bridge.agent.script import Script
 from bridge.agent.script_run import ScriptRun
 
 MAX_APPEND_BYTES = 15 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Work for the ears: the words of this audio. `Session.heard` takes the result."""
-
-    item_id: str
-    audio: bytes
-    format: AudioFormat
 
 
 @dataclass(slots=True)
@@ -61,13 +55,14 @@ class Session:
         session_seconds: float = 3600,
         script: Script | None = None,
         brain: Brain | None = None,
+        pipeline: Pipeline | None = None,
         speed: float = 6.0,
         echo_format: AudioFormat | None = None,
         journal: bool = False,
     ) -> None:
         self.ids = Identifiers(seed)
         self.outbox: deque[Outgoing] = deque()
-        self.work: deque[Listen | Speak] = deque()
+        self.work: deque[Work] = deque()
         self.notes: list[str] = []
         # All audio ever appended, wire bytes; None unless the journal is kept.
         self.input_audio = bytearray() if journal else None
@@ -84,9 +79,15 @@ class Session:
         self._script = Script(brain=True) if script is None else script
         speed = speed if self._script.speed is None else self._script.speed
         self.stage = Stage(self.conversation, self.configuration, self.ids, self._chance, speed, keep_spoken=journal)
-        self._brain = (brain or Brain()) if self._script.brain else None
+        by_itself = self._hears = self._script.brain
         self.answering = Answering(
-            self.stage, self._brain, self._chance, self.emit, self.work.append, self._response_done
+            self.stage,
+            (brain or Brain()) if by_itself and (pipeline is None or pipeline.brain is None) else None,
+            self._chance,
+            self.emit,
+            self.work.append,
+            self._response_done,
+            streamed=by_itself and pipeline is not None,
         )
         self.listening = Listening(
             self.configuration,
@@ -96,6 +97,7 @@ class Session:
             on_started=self._speech_started,
             on_turn=self._turn,
             detect=self._script.vad,
+            judge=None if pipeline is None else pipeline.judge(),
         )
         self._acting = Acting(self)
         self._run = ScriptRun(self._script, self._acting, seed)
@@ -152,12 +154,12 @@ class Session:
         ]
         return min(time for time in times if time is not None)
 
-    def heard(self, item_id: str, text: str | None, now: float) -> None:
-        """The ears' answer to a `Listen`: the words; None or empty when they understood nothing."""
+    def heard(self, item_id: str, text: str | None, now: float, code: str = "audio_unintelligible") -> None:
+        """The ears' answer to a `Listen`: the words; empty: it was noise; None: they failed, and `code` tells why."""
         self.now = now
         item = self.conversation.get(item_id)
         if item is not None:
-            self.tell(item, text or None)
+            self.tell(item, text, code)
         waiting = [each for each in self.answering.heard() if not self._waits_for_ears(each)]
         for response in waiting:
             self.answering.think(response, self._silent, now)
@@ -166,6 +168,12 @@ class Session:
         """The voice's answer to a `Speak`: wire bytes, or None."""
         self.now = now
         self.answering.voiced(response_id, audio, now)
+        self._pump()
+
+    def piece(self, response_id: str, piece: AnswerPiece, now: float) -> None:
+        """The next piece of the pipeline's answer to a `Reply`."""
+        self.now = now
+        self.answering.piece(response_id, piece)
         self._pump()
 
     # Outgoing.
@@ -229,7 +237,7 @@ class Session:
         previous = self.conversation.create(item, event.get("previous_item_id"))
         self.emit(events.item("added", item, previous))
         self.emit(events.item("done", item, previous))
-        if item.audio and self._brain is not None:
+        if item.audio and self._hears:
             self._listen(item)
 
     def _retrieve(self, event: Event) -> None:
@@ -275,7 +283,7 @@ class Session:
             self._respond_to(Request(None, self.configuration))
 
     def _hear(self, item: Item) -> None:
-        if self._brain is not None:
+        if self._hears:
             self._listen(item)
         elif self._transcripts is not None and self.configuration.transcription is not None:
             delay = self._run.ms(self._script.heard_ms) / 1000
@@ -283,10 +291,11 @@ class Session:
 
     def _listen(self, item: Item) -> None:
         item.unheard = True
-        self.work.append(Listen(item.id, item.audio, self.listening.buffer.format))
+        language = (self.configuration.transcription or {}).get("language")
+        self.work.append(Listen(item.id, item.audio, self.listening.buffer.format, language))
 
-    def tell(self, item: Item, text: str | None) -> None:
-        for event in self.listening.heard(item, text):
+    def tell(self, item: Item, text: str | None, code: str = "audio_unintelligible") -> None:
+        for event in self.listening.heard(item, text, code):
             self.emit(event)
 
     def _idle(self) -> None:

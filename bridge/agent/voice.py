@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from bridge.agent.answering import Speak
+from bridge.agent.orders import Speak
 from bridge.agent.worker import Pool
 
 TIMEOUT_S = 10.0

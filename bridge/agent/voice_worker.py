@@ -29,6 +29,9 @@ _VOICES = {
     "sage": "en-gb+f2",
     "shimmer": "en-us+f4",
 }
+_OWN = "espeak:"
+"""Before a voice of espeak-ng itself, such as `de`."""
+_DEFAULT = "en-us"
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -49,7 +52,11 @@ class Espeak:
     def say(self, text: str, voice: str = "alloy", speed: float = 1.0) -> bytes:
         """The whole text, spoken; `speed` 1.0 is 150 words a minute."""
         self._pcm.clear()
-        self._library.espeak_SetVoiceByName(_VOICES.get(voice, "en-us").encode())
+        named = voice.removeprefix(_OWN) if voice.startswith(_OWN) else _VOICES.get(voice, _DEFAULT)
+        # The library says 0 when it has such a voice; of de-at it knows only de.
+        for name in (named, named.partition("-")[0], _DEFAULT):
+            if self._library.espeak_SetVoiceByName(name.encode()) == 0:
+                break
         self._library.espeak_SetParameter(_RATE, int(_WORDS_PER_MINUTE * speed), 0)
         data = text.replace("\0", " ").encode()
         self._library.espeak_Synth(data, len(data) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)

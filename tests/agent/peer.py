@@ -6,12 +6,12 @@ import base64
 import json
 from typing import Any
 
-from bridge.agent.answering import Speak
 from bridge.agent.formats import AudioFormat
+from bridge.agent.orders import Listen, Speak
 from bridge.agent.outbox import Outgoing
 from bridge.agent.patterns import tone
 from bridge.agent.script import Script
-from bridge.agent.session import Listen, Session
+from bridge.agent.session import Session
 from tests.realtime_events import problems
 
 Event = dict[str, Any]

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bridge.agent.answering import Speak
 from bridge.agent.brain import Brain, Prompt
 from bridge.agent.ears import Ears
 from bridge.agent.formats import AudioFormat
+from bridge.agent.orders import Speak
+from bridge.agent.turns import Started, Stopped, TurnDetector, TurnSettings
 from bridge.agent.voice import ExtraMissing, Voice, require_extra
 from bridge.audio.level import rms
+from bridge.audio.vad import SpeechDetector
 
 pytest.importorskip("pocketsphinx", reason="the extra 'agent' is not installed")
 pytest.importorskip("espeakng_loader", reason="the extra 'agent' is not installed")
@@ -129,3 +131,21 @@ async def test_any_text_can_be_spoken(voice: Voice) -> None:
 async def test_a_missing_package_is_named_with_its_cure() -> None:
     with pytest.raises(ExtraMissing, match=r"pip install 'sipbridge\[agent\]'"):
         require_extra("json", "no_such_package_of_ours")
+
+
+@pytest.mark.parametrize("form", list(AudioFormat))
+@pytest.mark.parametrize("hiss", [0, 150, 400])
+async def test_webrtcvad_finds_a_sentence_as_one_turn(voice: Voice, form: AudioFormat, hiss: int) -> None:
+    pytest.importorskip("webrtcvad", reason="the extra 'turns' is not installed")
+    spoken = await voice.speak(speak("what time is it, and what will the weather be like tomorrow?", form))
+    assert spoken is not None
+    pcm = bytes(2 * form.rate) + form.to_pcm(spoken) + bytes(2 * form.rate)
+    chance = random.Random(1)
+    noisy = (max(-32768, min(32767, int(sample + chance.gauss(0, hiss)))) for sample in array("h", pcm))
+    settings = TurnSettings(silence_duration_ms=600, prefix_padding_ms=300)
+    detector = TurnDetector(settings, form.rate, judge=SpeechDetector(form.rate).is_speech)
+    started, stopped = detector.feed(array("h", noisy).tobytes())
+    assert isinstance(started, Started) and isinstance(stopped, Stopped)
+    ends_ms = 1000 + len(spoken) // form.bytes_per_ms
+    assert 600 <= started.audio_start_ms <= 1000
+    assert ends_ms + 200 <= stopped.audio_end_ms <= ends_ms + 900

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.agent.formats import AudioFormat
 from bridge.agent.patterns import tone
+from bridge.agent.pipeline_config import Pipeline
 from tests.agent.peer import PCMU, Peer, of, only, types
 from tests.agent.test_responses import CLOSING, END, OPENING
 
@@ -241,3 +242,12 @@ def test_without_the_setting_nobody_is_asked() -> None:
     peer.telephone()
     peer.respond()
     assert peer.run(120) == []
+
+
+@pytest.mark.parametrize(("aggressiveness", "heard"), [(0, True), (3, False)])
+def test_a_pipeline_may_have_turns_found_by_webrtcvad(aggressiveness: int, heard: bool) -> None:
+    pytest.importorskip("webrtcvad", reason="the extra 'turns' is not installed")
+    peer = Peer(LONG, pipeline=Pipeline(turns="webrtcvad", aggressiveness=aggressiveness))
+    peer.telephone()
+    # A steady tone: loud enough in any case, but no voice.
+    assert (types(peer.speak())[:2] == TURN[:2]) is heard

@@ -357,8 +357,8 @@ async def test_fifty_sessions_beside_each_other() -> None:
 async def test_it_answers_a_spoken_question_and_survives_its_workers() -> None:
     pytest.importorskip("pocketsphinx", reason="the extra 'agent' is not installed")
     pytest.importorskip("espeakng_loader", reason="the extra 'agent' is not installed")
-    from bridge.agent.answering import Speak
     from bridge.agent.formats import AudioFormat
+    from bridge.agent.orders import Speak
 
     form = AudioFormat.PCMU
     async with serving(None, speed=50) as (server, url):

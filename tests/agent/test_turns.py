@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bridge.agent.patterns import tone
 from bridge.agent.turns import FRAME_MS, Started, Stopped, TurnDetector, TurnSettings
+from bridge.audio.vad import SpeechDetector
 
 SECOND = 16000
 
@@ -91,3 +92,43 @@ def test_the_size_of_the_pieces_changes_nothing(parts: list[tuple[bool, int]], d
         start += size
     assert pieces == whole
     assert [type(each) for each in whole] == ([Started, Stopped] * len(whole))[: len(whole)]
+
+
+# With a judge.
+
+
+def judge(*parts: bytes, threshold: float = 0.5) -> list[Started | Stopped]:
+    """By webrtcvad."""
+    pytest.importorskip("webrtcvad", reason="the extra 'turns' is not installed")
+    settings = TurnSettings(threshold, prefix_padding_ms=300, silence_duration_ms=500)
+    return TurnDetector(settings, 8000, judge=SpeechDetector(8000).is_speech).feed(b"".join(parts))
+
+
+def test_a_judge_is_asked_about_every_frame_and_must_agree() -> None:
+    asked: list[int] = []
+
+    def never(frame: bytes) -> bool:
+        asked.append(len(frame))
+        return False
+
+    assert TurnDetector(TurnSettings(), 8000, judge=never).feed(quiet(200) + tone(300, 600, 8000)) == []
+    assert asked == [320] * 40
+    found = TurnDetector(TurnSettings(), 8000, judge=lambda frame: True).feed(quiet(400) + tone(300, 600, 8000))
+    assert found == [Started(100)]
+
+
+def test_noise_that_begins_is_no_turn_for_webrtcvad() -> None:
+    for level in (60, 200, 800):
+        assert judge(quiet(2000), noise(3000, level), quiet(1000), noise(1000, level)) == []
+    assert detect(quiet(2000), noise(3000, 800)) != [], "loudness alone takes it for a turn"
+
+
+def test_comfort_noise_between_two_silences_is_no_turn_for_webrtcvad() -> None:
+    assert judge(*[quiet(600), noise(400, 60)] * 8) == []
+
+
+def test_a_judge_hears_speech_that_is_too_quiet_for_loudness() -> None:
+    soft = tone(300, 1000, 8000, 150)
+    assert detect(quiet(500), soft, quiet(1000)) == []
+    always = TurnDetector(TurnSettings(silence_duration_ms=500), 8000, judge=lambda frame: True)
+    assert [type(each) for each in always.feed(quiet(500) + soft + quiet(1000))] == [Started, Stopped]
