@@ -1,119 +1,166 @@
-"""What the model may do to its call: end it, send keys, hand the caller over."""
+"""What the model may do to its call: end it, send keys, hand the caller over, let him wait, ask the application."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
+import re
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bridge.after_speech import AfterSpeech, Deed
+from bridge.call_transfer import CallTransfer
+from bridge.call_waiting import Waiting
+from bridge.call_webhooks import CallWebhooks
 from bridge.keys import KEPT, MOST_SECONDS, Wanted
-from bridge.legs.leg import LegRefused
-from bridge.legs.outgoing import OutgoingLeg
+from bridge.rates import Bucket
 from bridge.realtime import events as ev
-from bridge.realtime.tools import HANG_UP, READ_DIGITS, SEND_DIGITS, TRANSFER
+from bridge.realtime.tools import HANG_UP, HOLD, HOLD_S, READ_DIGITS, SEND_DIGITS, TRANSFER
 from bridge.records import EndReason
-from bridge.sip.uri import Uri
-from bridge.transfer.handover import JOINED, TRANSFERRED, Handover, Outcome, Plan
-from bridge.transfer.waiting_tone import WaitingTone
-from bridge.transfer.watched import watched
+from bridge.tools.arguments import Fault
 
 if TYPE_CHECKING:
     from bridge.call import Call
 
 log = structlog.get_logger("sipbridge.call")
 
-FAREWELL_S = 0.3
-"""Silence between the last word and what ends the talk: the far end still plays what its jitter buffer holds."""
 MAX_DIGITS = 64
+USES_PER_S, USES_AT_ONCE = 2.0, 40.0
+"""Tools of one call: what a model that runs wild, or a hostile one, may ask of the application."""
+NOT_TAKEN = "The keys that you sent were not taken: the other side refuses them. Go on without them."
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class CallTools:
-    """The built-in tools of one call."""
+    """The tools of one call, built in and of the application."""
 
     def __init__(self, call: Call) -> None:
+        self.outcomes: dict[str, int] = {}
+        """How the uses of tools ended, by word; `built_in` are all of those alike."""
         self._call = call
-        self._last_words: Callable[[], None] | None = None  # what to do when the caller has heard them
-        self._unheard: Callable[[], None] | None = None  # what to do when he speaks before that; only of a transfer
-        self._leaving: asyncio.TimerHandle | None = None
-        self._handover: Handover | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._tools = {
+        self._uses = Bucket(USES_PER_S, USES_AT_ONCE)
+        self._waiting = Waiting(call)
+        self._after = AfterSpeech(lambda: self._waiting.is_quiet, lambda: self._waiting.is_silent)
+        self._transfer = CallTransfer(
+            call,
+            self._after,
+            answer=self._answer,
+            may_leave=self._may_leave,
+            on_leaving=self._waiting.speaks,
+            on_left=self._stop,
+        )
+        self._webhooks = CallWebhooks(call, self._after, self._waiting, answer=self._answer, note=self._note)
+        self._built_in = {
             HANG_UP: self._hang_up,
-            TRANSFER: self._transfer,
+            TRANSFER: self._hand_over,
             SEND_DIGITS: self._send_digits,
             READ_DIGITS: self._read_digits,
+            HOLD: self._hold,
         }
 
     @property
     def is_handing_over(self) -> bool:
         """Whether a transfer has begun and is not decided."""
-        return self._task is not None
+        return self._transfer.is_under_way
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the caller waits for something: nobody should ask him whether he is still there."""
+        return self.is_handing_over or self._webhooks.is_busy or self._waiting.is_on_hold
 
     def handed_over(self) -> bool:
         """The caller's side has hung up: whether that is the end of a transfer that its PBX has accepted."""
-        if self._task is None or self._handover is None or not self._handover.accepted:
-            return False
-        self._task.cancel()  # the last NOTIFY may have come just before
-        self._note(TRANSFERRED)
-        return True
+        return self._transfer.handed_over()
 
     def use(self, tool: ev.ToolCall) -> None:
-        """The model calls a tool."""
-        use = self._tools.get(tool.name)
-        if use is None:
-            log.warning("tool.unknown", tool=tool.name)
-            self._answer(tool, {"error": f"there is no tool {tool.name}"})
+        """The model calls a tool. What cannot be used is answered with why, and the model may try again."""
+        if not self._uses.take(asyncio.get_running_loop().time()):
+            self._note("too_many")
+            self._answer(tool, {"error": "too many tools in a short time"}, respond=False)
+            return
+        offer = self._call.profile.offered.find(tool.name)
+        if offer is None:
+            self._unknown(tool)
+            return
+        arguments = offer.arguments.read(tool.arguments)
+        if isinstance(arguments, Fault):
+            log.warning("tool.invalid_arguments", tool=tool.name)
+            self._note("invalid_arguments")
+            self._answer(tool, {"error": arguments.words})
+        elif offer.webhook is not None:
+            self._webhooks.use(tool, offer.webhook, arguments, caller_speaks=self._caller_speaks)
         else:
-            use(tool, _arguments(tool))
+            self._note("built_in")
+            self._built_in[tool.name](tool, arguments)
+
+    def cancelled(self, call_id: str) -> None:
+        """The service wants no result for this call any more."""
+        self._after.drop(call_id)
+        self._webhooks.cancelled(call_id)
+        self.heard()
+
+    def speaks(self) -> None:
+        """The agent speaks: called before its audio is played."""
+        self._waiting.speaks()
+        self._after.speaks()
 
     def heard(self) -> None:
         """Perhaps the caller has heard the last word: then do what was waiting for that (quirk H1)."""
-        call = self._call
-        ready = self._last_words is not None and call.leg.drained and not call.session.protocol.response_active
-        if ready and self._leaving is None and not call.floor.barge_in.is_undecided:
-            assert self._last_words is not None
-            self._leaving = asyncio.get_running_loop().call_later(FAREWELL_S, self._last_words)
+        self._after.heard()
+        self._waiting.heard()
+        self._call.attendance.tools(self.is_busy or self._call.session.is_away)
 
     def interrupted(self) -> None:
-        """The caller spoke into the farewell: the call goes on."""
-        unheard, self._unheard, self._last_words = self._unheard, None, None
-        if unheard is not None:
-            unheard()
-        if self._leaving is not None:
-            self._leaving.cancel()
-            self._leaving = None
+        """The caller spoke: what was to be done after the last word is not, and the call goes on."""
+        self._waiting.interrupted()
+        self._after.interrupted()
+
+    def digits_refused(self) -> None:
+        """Keys that were sent were refused afterwards: what the model was told is not true any more."""
+        self._call.session.instruct(NOT_TAKEN)
 
     def close(self) -> None:
         """The call is over."""
-        self._unheard = None
-        self.interrupted()
-        if self._task is not None:
-            self._task.cancel()
+        self._stop()
+        self._transfer.close()
+
+    def _stop(self) -> None:
+        self._after.close()
+        self._waiting.close()
+        self._webhooks.close()
 
     @property
     def _caller_speaks(self) -> bool:
         """Whether he surely does: what is on trial may be a cough, and if not, `interrupted` comes."""
         call = self._call
-        return call.session.protocol.caller_speaking and not call.floor.barge_in.is_undecided
+        return call.session.caller_speaking and not call.floor.barge_in.is_undecided
 
-    # Hang up and keys
+    @property
+    def _is_leaving(self) -> bool:
+        return self._after.waits(HANG_UP, TRANSFER)
+
+    def _may_leave(self) -> bool:
+        return not self._webhooks.is_busy
+
+    # Built in
 
     def _hang_up(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
-        if self._task is not None or self._unheard is not None:
+        if self.is_handing_over or self._after.waits(TRANSFER):
             self._answer(tool, {"error": "a transfer is under way"})
             return
         if self._caller_speaks:
             self._answer(tool, {"error": "the caller speaks: not hung up"}, respond=False)
             return
         self._answer(tool, {"status": "the call ends when the caller has heard you"}, respond=False)
-        self._last_words = lambda: self._call.end(EndReason.AGENT_HUNG_UP)
-        self.heard()
+        if not self._is_leaving:
+            end = self._call.end
+            self._after.wait(Deed(tool.call_id, HANG_UP, lambda: end(EndReason.AGENT_HUNG_UP), may=self._may_leave))
+
+    def _hand_over(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        self._transfer.use(tool, arguments, caller_speaks=self._caller_speaks)
 
     def _send_digits(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
-        digits = str(arguments.get("digits", "")).replace(" ", "")
+        digits = arguments["digits"].replace(" ", "")
         try:
             if not 0 < len(digits) <= MAX_DIGITS:
                 raise ValueError
@@ -136,89 +183,28 @@ class CallTools:
                 wanted, lambda result: self._answer(tool, result, respond=result["status"] != "superseded")
             )
 
-    # Transfer
-
-    def _transfer(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
-        call, wanted = self._call, str(arguments.get("target", ""))
-        targets = call.profile.targets
-        target = targets.find(wanted, call.base)
-        if target is None:
-            call.counts.note_transfer("not_allowed")
-            log.warning("transfer.not_allowed", advice="list it in agents.<name>.transfer.targets")
-            self._answer(tool, {"error": "this target is not allowed", "allowed": list(targets.names)})
-        elif self._task is not None or self._last_words is not None or call.succession.is_pending:
-            self._answer(tool, {"error": "another transfer, or the end of the call, is under way"})
+    def _hold(self, tool: ev.ToolCall, arguments: dict[str, Any]) -> None:
+        if self._is_leaving or self.is_handing_over:
+            self._answer(tool, {"error": "the end of the call, or a transfer, is under way"})
         elif self._caller_speaks:
-            self._not_transferred(tool)
+            self._answer(tool, {"error": "the caller speaks: not on hold"}, respond=False)
         else:
-            settings = call.profile.transfer
-            method = "bridge" if call.is_own_phone(target) else settings.method
-            plan = Plan(target, method, settings.timeout_s)
-            self._last_words = lambda: self._begin(tool, plan)
-            self._unheard = lambda: self._not_transferred(tool)
-            self.heard()
+            # Answered at once: some services let nobody speak while a tool has no result.
+            self._answer(tool, {"status": "the caller hears music until you speak"}, respond=False)
+            self._waiting.hold(int(arguments.get("seconds", HOLD_S)))
 
-    def _not_transferred(self, tool: ev.ToolCall) -> None:
-        self._call.counts.note_transfer("interrupted")
-        self._answer(tool, {"error": "the caller spoke: not transferred"}, respond=False)
+    # The answer
 
-    def _begin(self, tool: ev.ToolCall, plan: Plan) -> None:
-        self._last_words = self._leaving = self._unheard = None
-        self._handover = Handover(self._call.leg, plan, self._dial)
-        self._task = watched(self._hand_over(tool, self._handover), lambda: self._call.end(EndReason.INTERNAL_ERROR))
+    def _unknown(self, tool: ev.ToolCall) -> None:
+        name = tool.name if _NAME.match(tool.name) else "of this name"
+        log.warning("tool.unknown", tool=name)
+        self._note("unknown")
+        self._answer(tool, {"error": f"there is no tool {name}"})
 
-    async def _hand_over(self, tool: ev.ToolCall, handover: Handover) -> None:
-        log.info("transfer.began", method=handover.method)
-        try:
-            outcome = await handover.run()
-        except (LegRefused, ValueError) as error:
-            log.warning("transfer.impossible", reason=str(error))
-            outcome = Outcome("unreachable")
-        finally:
-            self._tone_off()
-        self._note(outcome.word)
-        self._settle(tool, outcome)
-
-    def _note(self, word: str) -> None:
-        self._call.counts.note_transfer(word)
-        log.info("transfer.ended", outcome=word)
-
-    def _settle(self, tool: ev.ToolCall, outcome: Outcome) -> None:
-        call = self._call
-        if outcome.word == TRANSFERRED:
-            if outcome.leg is not None:
-                call.former.append(outcome.leg)
-            call.end(EndReason.TRANSFERRED)
-        elif outcome.word == JOINED and outcome.leg is not None:
-            call.join(outcome.leg)
-        else:
-            self._handover = self._task = None
-            call.hearing.open()
-            self._answer(tool, {"error": outcome.word.replace("_", " ")})
-
-    _tone: WaitingTone | None = None
-
-    def _dial(self, target: Uri, timeout_s: float) -> OutgoingLeg:
-        """The second call; the caller hears it ring, and the model hears nothing meanwhile."""
-        call = self._call
-        second = call.dial(target, timeout_s)
-        call.hearing.close()
-        self._tone = WaitingTone(call.leg, second)
-        return second
-
-    def _tone_off(self) -> None:
-        if self._tone is not None:
-            self._tone.stop()
-            self._tone = None
+    def _note(self, outcome: str) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
     def _answer(self, tool: ev.ToolCall, output: dict[str, Any], *, respond: bool = True) -> None:
-        self._call.session.tool_result(tool.call_id, output, respond=respond)
-
-
-def _arguments(tool: ev.ToolCall) -> dict[str, Any]:
-    """What the model wrote; empty when that is no JSON object."""
-    try:
-        arguments = json.loads(tool.arguments or "{}")
-    except ValueError:
-        return {}
-    return arguments if isinstance(arguments, dict) else {}
+        """Tell the model. With the farewell said it is not asked for more words."""
+        self._call.session.tool_result(tool.call_id, output, respond=respond and not self._is_leaving)
+        self.heard()

@@ -3,97 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from bridge import call_tools
-from bridge.call_tools import CallTools
+from bridge import after_speech
 from bridge.legs.leg import LegRefused
-from bridge.realtime.events import ToolCall
-from bridge.records import Counts, EndReason
-from bridge.sip.uri import Uri
-from bridge.transfer.targets import Targets
-from tests.transfer.wooden import Party, Second
+from bridge.records import EndReason
+from tests.tools.wooden import Call, own
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call_tools, "FAREWELL_S", 0)
-
-
-class Call:
-    """What the tools use of a call."""
-
-    def __init__(self, method: str = "auto") -> None:
-        self.leg = Party()
-        self.own_phones: list[str] = []
-        self.base = Uri.parse("sip:pbx.example")
-        self.former: list[Any] = []
-        self.counts = Counts()
-        self.answers: list[tuple[str, dict[str, Any], bool]] = []
-        self.protocol = SimpleNamespace(response_active=False, caller_speaking=False)
-        self.floor = SimpleNamespace(barge_in=SimpleNamespace(is_undecided=False))
-        self.session = SimpleNamespace(protocol=self.protocol, tool_result=self._told)
-        settings = SimpleNamespace(method=method, timeout_s=5)
-        targets = Targets({"desk": "sip:desk@pbx.example"})
-        self.profile = SimpleNamespace(targets=targets, transfer=settings)
-        self.succession = SimpleNamespace(is_pending=False)
-        self.heard: list[str] = []
-        self.hearing = SimpleNamespace(open=lambda: self.heard.append("open"), close=lambda: self.heard.append("close"))
-        self.ends: list[EndReason] = []
-        self.joined: list[Any] = []
-        self.second = Second()
-        self.refuses: Exception | None = None
-        self.tools = CallTools(self)  # type: ignore[arg-type]
-
-    def _told(self, call_id: str, output: dict[str, Any], *, respond: bool = True) -> None:
-        self.answers.append((call_id, output, respond))
-
-    def is_own_phone(self, target: Uri) -> bool:
-        return str(target) in self.own_phones
-
-    def end(self, reason: EndReason) -> None:
-        self.ends.append(reason)
-
-    def join(self, other: Any) -> None:
-        self.joined.append(other)
-
-    def dial(self, target: Uri, timeout_s: float) -> Second:
-        if self.refuses is not None:
-            raise self.refuses
-        return self.second
-
-    def use(self, name: str, arguments: str = "{}", call_id: str = "c1") -> Call:
-        self.tools.use(ToolCall(call_id, name, arguments))
-        return self
-
-    def transfer(self, call_id: str = "c1") -> Call:
-        return self.use("transfer", '{"target": "desk"}', call_id)
-
-    async def settle(self) -> Call:
-        for _ in range(10):
-            await asyncio.sleep(0.001)
-        return self
+    monkeypatch.setattr(after_speech, "FAREWELL_S", 0)
 
 
 async def test_the_call_ends_when_the_last_word_was_heard() -> None:
     call = Call()
     call.leg.drained = False
-    call.protocol.response_active = True
+    call.session.response_active = True
     await call.use("hang_up").settle()
     assert call.ends == [] and call.answers[0][2] is False, "an answer would ask the model for more words"
     call.leg.drained = True
     call.tools.heard()
     await call.settle()
     assert call.ends == []
-    call.protocol.response_active = False
+    call.session.response_active = False
     call.tools.heard()
     call.tools.heard()
     await call.settle()
     assert call.ends == [EndReason.AGENT_HUNG_UP]
+
+
+async def test_nothing_is_done_to_a_call_that_is_not_answered_yet() -> None:
+    """The greeting may be asked for while the phone rings, and the model may have nothing to say."""
+    call = Call()
+    call.answered_at = None
+    await call.transfer().settle()
+    assert call.leg.referred == []
+    call.answered_at = 1.0
+    call.tools.heard()
+    await call.settle()
+    assert len(call.leg.referred) == 1
 
 
 async def test_who_speaks_into_the_farewell_keeps_the_call() -> None:
@@ -107,7 +58,7 @@ async def test_who_speaks_into_the_farewell_keeps_the_call() -> None:
 async def test_nothing_is_done_over_a_caller_who_speaks_already(tool: str) -> None:
     """The tool call of a response that was just interrupted may come after the interruption."""
     call = Call()
-    call.protocol.caller_speaking = True
+    call.session.caller_speaking = True
     await call.use(tool, '{"target": "desk"}').settle()
     assert call.ends == [] and call.leg.referred == []
     assert "error" in call.answers[0][1] and call.answers[0][2] is False
@@ -115,10 +66,10 @@ async def test_nothing_is_done_over_a_caller_who_speaks_already(tool: str) -> No
 
 async def test_the_end_waits_until_it_is_clear_whether_the_caller_speaks() -> None:
     call = Call()
-    call.floor.barge_in.is_undecided = call.protocol.caller_speaking = True
+    call.floor.barge_in.is_undecided = call.session.caller_speaking = True
     await call.use("hang_up").settle()
     assert call.ends == [] and "status" in call.answers[0][1]
-    call.floor.barge_in.is_undecided = call.protocol.caller_speaking = False
+    call.floor.barge_in.is_undecided = call.session.caller_speaking = False
     call.tools.heard()
     await call.settle()
     assert call.ends == [EndReason.AGENT_HUNG_UP]
@@ -214,11 +165,31 @@ async def test_the_end_of_the_call_ends_the_transfer(begun: bool) -> None:
 
 async def test_keys() -> None:
     call = (
-        Call().use("send_digits", '{"digits": "1 2 #"}').use("send_digits", '{"digits": ""}').use("send_digits", "no")
+        Call()
+        .use("send_digits", '{"digits": "1 2 #"}')
+        .use("send_digits", '{"digits": ""}')
+        .use("send_digits", "no")
+        .use("send_digits", '{"digits": 12}')
+        .use("send_digits", '{"digits": "%s"}' % ("1" * 65))
     )
     assert call.leg.keys == "12#"
     assert next(output for _, output, _ in call.answers) == {"status": "sent"}
-    assert ["error" in output for _, output, _ in call.answers] == [False, True, True]
+    assert ["error" in output for _, output, _ in call.answers] == [False, True, True, True, True]
+    assert call.tools.outcomes == {"built_in": 3, "invalid_arguments": 2}
+
+
+async def test_keys_that_are_refused_afterwards_are_said_to_be() -> None:
+    call = Call().use("send_digits", '{"digits": "1"}')
+    call.tools.digits_refused()
+    assert "not taken" in call.instructed[0]
+
+
+async def test_keys_that_the_model_asks_for() -> None:
+    call = Call().use("read_digits", '{"max_digits": 2}', "c1")
+    assert call.answers == [("c1", {"status": "complete", "digits": "12"}, True)]
+    for arguments in ('{"max_digits": "2"}', '{"max_digits": 33}', '{"timeout_s": 0}', "[]"):
+        call.use("read_digits", arguments)
+    assert all("error" in output for _, output, _ in call.answers[1:]) and len(call.answers) == 5
 
 
 async def test_a_phone_that_registers_here_is_called_from_here() -> None:
@@ -230,6 +201,100 @@ async def test_a_phone_that_registers_here_is_called_from_here() -> None:
     call.tools.close()
 
 
-async def test_an_unknown_tool() -> None:
-    call = Call().use("fly")
-    assert call.answers == [("c1", {"error": "there is no tool fly"}, True)]
+async def test_a_tool_that_was_not_offered_is_not_there() -> None:
+    """Nothing of what the model writes reaches the log unless it can be a name."""
+    with capture_logs() as lines:
+        call = Call(offered=["hang_up"]).use("fly").use("send_digits", '{"digits": "1"}').use("1234 5678 " * 9000)
+    assert call.answers == [
+        ("c1", {"error": "there is no tool fly"}, True),
+        ("c1", {"error": "there is no tool send_digits"}, True),
+        ("c1", {"error": "there is no tool of this name"}, True),
+    ]
+    assert call.leg.keys == "" and call.tools.outcomes == {"unknown": 3}
+    assert [line["tool"] for line in lines] == ["fly", "send_digits", "of this name"]
+
+
+async def test_what_is_wrong_with_arguments_is_told_and_the_next_try_counts() -> None:
+    call = Call().use("transfer", '{"target": "de').use("transfer", "{}").use("transfer", '{"target": ["desk"]}')
+    first, second, third = (output["error"] for _, output, _ in call.answers)
+    assert "no JSON, perhaps cut off" in first and "'target' is a required property" in second
+    assert "target: ['desk'] is not of type 'string'" in third
+    assert all(respond for _, _, respond in call.answers), "the model may try again"
+    await call.transfer().settle()
+    assert len(call.leg.referred) == 1
+
+
+async def test_who_begins_to_speak_in_the_last_moment_is_heard_out() -> None:
+    """Between the last word and the end the answer to another tool may have begun."""
+    call = Call().use("hang_up")
+    call.session.response_active = True
+    await call.settle()
+    assert call.ends == []
+    call.session.response_active = False
+    call.tools.heard()
+    await call.settle()
+    assert call.ends == [EndReason.AGENT_HUNG_UP]
+
+
+async def test_a_service_that_never_ends_its_answer_does_not_hold_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(after_speech, "MOST_SILENT_S", 0)
+    call = Call()
+    call.session.response_active = True
+    call.leg.drained = False
+    await call.use("hang_up").settle()
+    assert call.ends == [], "its audio is not played yet"
+    call.leg.drained = True
+    call.tools.heard()
+    await call.settle()
+    assert call.ends == [EndReason.AGENT_HUNG_UP]
+
+
+async def test_silence_between_two_sentences_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(after_speech, "MOST_SILENT_S", 0.005)
+    call = Call()
+    call.session.response_active = True
+    call.use("hang_up")
+    call.tools.speaks()
+    await call.settle()
+    await asyncio.sleep(0.01)
+    assert call.ends == []
+
+
+async def test_hanging_up_twice_is_one_end() -> None:
+    call = await Call().use("hang_up").use("hang_up", call_id="c2").settle()
+    assert call.ends == [EndReason.AGENT_HUNG_UP] and len(call.answers) == 2
+
+
+async def test_a_cancelled_call_of_a_tool_does_nothing() -> None:
+    call = Call()
+    call.leg.drained = False
+    call.transfer("c1").tools.cancelled("c1")
+    call.leg.drained = True
+    call.tools.heard()
+    await call.settle()
+    assert call.leg.referred == [] and call.answers == [] and call.counts.transfers == {}
+
+
+async def test_the_end_waits_for_what_the_application_does_and_no_more_words_are_asked_for() -> None:
+    call = Call(offered=["hang_up", own()])
+    await call.use("lookup", call_id="c1").use("hang_up", call_id="c2").settle()
+    assert call.ends == [], "the request would be broken off"
+    call.webhooks.done("c1")
+    await call.settle()
+    assert call.ends == [EndReason.AGENT_HUNG_UP]
+    assert [(name, respond) for name, _, respond in call.answers] == [("c2", False), ("c1", False)]
+
+
+async def test_the_end_does_not_wait_for_what_outlives_the_call() -> None:
+    call = await Call(offered=["hang_up", own(after_call=True)]).use("lookup").use("hang_up", call_id="c2").settle()
+    assert call.ends == [EndReason.AGENT_HUNG_UP]
+    call.tools.close()
+    await call.webhooks.close(0)
+
+
+async def test_a_model_that_runs_wild_does_not_use_tools_for_ever() -> None:
+    call = Call()
+    for _ in range(200):
+        call.use("send_digits", '{"digits": "1"}')
+    assert call.tools.outcomes["built_in"] < 60 and call.tools.outcomes["too_many"] > 100
+    assert len(call.answers) == 200, "each use has its answer"
