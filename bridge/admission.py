@@ -1,6 +1,7 @@
 """Who may call, and how much the service takes on: the gate in front of everything that costs something.
 
-In this order: scanners, the source's network, a password; then for calls: draining, calls at a time, calls per second.
+In this order: scanners, the source's network, a password; then for calls: draining, money, calls at a time, calls per
+second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bridge.sip.digest import Authority
 from bridge.sip.errors import SipError
 from bridge.sip.gate import Admitted, Silence, Verdict
 from bridge.sip.message import Request
+from bridge.spending import Spending
 
 REQUESTS_PER_S, REQUEST_BURST = 10.0, 40.0
 """What one stranger's address may send: REGISTER, tries to authenticate."""
@@ -52,6 +54,7 @@ class Admission:
         *,
         clock: Callable[[], float] = time.monotonic,
         on_refused: OnRefused = lambda refusal, request, source: None,
+        spending: Spending | None = None,
     ) -> None:
         self.peers = Peers(config)
         self.draining = False
@@ -61,6 +64,7 @@ class Admission:
         self._owners = {name: trunk for trunk, name, _ in config.callers()}
         self._registers = bool(config.registrar.users)
         self._clock = clock
+        self._spending = spending or Spending(config.limits.spend, clock)
         limits = self._limits = config.limits
         self._trunks = config.trunks
         self._calls = 0
@@ -100,6 +104,8 @@ class Admission:
         """Empty while new calls are taken, else the word for why not."""
         if self.draining:
             return Refusal.DRAINING.word
+        if self._spending.hour_is_spent:
+            return Refusal.SPEND_HOUR.word
         return Refusal.FULL.word if self._calls >= self._limits.calls else ""
 
     # The gate
@@ -109,7 +115,7 @@ class Admission:
         verdict = self._judge(request, source[0], self._clock())
         if isinstance(verdict, Refusal):
             self.on_refused(verdict, request, source)
-            return _answer(verdict)
+            return self._answer(verdict)
         return self.refused(request, source, verdict) if isinstance(verdict, SipError) else verdict
 
     def refused(self, request: Request, source: tuple[str, int], error: SipError) -> SipError:
@@ -124,6 +130,13 @@ class Admission:
     def answers(self, host: str) -> bool:
         """Malformed messages of peers are answered, so that they can be mended; strangers learn nothing."""
         return self.peers.trunk_of(host) is not None
+
+    def _answer(self, refusal: Refusal) -> SipError | Silence:
+        if not refusal.status:
+            return Silence(refusal.word)
+        spent = refusal is Refusal.SPEND_HOUR
+        headers = refusal.headers_after(self._spending.retry_after_s()) if spent else refusal.headers
+        return SipError(refusal.status, reason=refusal.word, headers=headers)
 
     def _judge(self, request: Request, host: str, now: float) -> Admitted | SipError | Refusal:
         if is_scanner(request):
@@ -175,6 +188,8 @@ class Admission:
         of_trunk = trunk.calls if trunk else None
         if self.draining:
             return Refusal.DRAINING
+        if self._spending.hour_is_spent:
+            return Refusal.SPEND_HOUR
         if self._calls >= self._limits.calls:
             return Refusal.FULL
         if of_trunk is not None and self._of_trunk[admitted.trunk] >= of_trunk:
@@ -209,9 +224,3 @@ def is_scanner(request: Request) -> bool:
 def _authority(config: Config, clock: Callable[[], float]) -> Authority | None:
     users = {name: user.password.get_secret_value() for _, name, user in config.callers()}
     return Authority(config.registrar.realm, users, clock) if users else None
-
-
-def _answer(refusal: Refusal) -> SipError | Silence:
-    if not refusal.status:
-        return Silence(refusal.word)
-    return SipError(refusal.status, reason=refusal.word, headers=refusal.headers)

@@ -15,6 +15,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from bridge.records import Counts
+
 _KNOWN_LABELS = 64
 """Values a label with foreign words may take; further ones count as `other`, so that no peer can grow our memory."""
 
@@ -71,6 +73,18 @@ _COUNTERS: dict[str, tuple[str, str]] = {
     "session_malformed": ("", "Frames and events from sessions that made no sense"),
     "session_unknown_events": ("", "Events from sessions of a type without use"),
     "session_errors": ("code", "Errors reported by sessions"),
+    "session_fallbacks": ("format", "Sessions that speak another format than was asked for, by the format"),
+    "sessions_resumed": (
+        "outcome",
+        "Sessions that ended before their calls: back (another one), planned, or given_up",
+    ),
+    "warm_sessions": ("outcome", "Sessions held ready before a call: taken, expired, or missed when a call came"),
+    "plan_b": ("outcome", "What was done for callers whose session was lost for good"),
+    "tool_calls": ("outcome", "Tool calls of the model, by what came of them"),
+    "tokens": ("kind", "Tokens that sessions have used, by the kind"),
+    "cost": ("agent", "What sessions have cost, in the currency of the prices"),
+    "unpriced_usages": ("", "Reports of usage for which there is no price"),
+    "transcripts": ("outcome", "Transcripts written, failed, or dropped because too many waited for the disk"),
     "uplink_bytes": ("", "Bytes of callers' audio handed to sessions"),
     "uplink_dropped_bytes": ("", "Bytes of callers' audio dropped because a session did not read"),
     "audio_overflow": ("", "Audio deltas refused because the playout queue was full"),
@@ -173,6 +187,26 @@ class Meters:
             buckets=(0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10),
             registry=self.registry,
         )
+        self.turn_stage_s = Histogram(
+            "sipbridge_turn_stage_seconds",
+            "The stages of a turn: vad from the caller's last word to its being heard as such, then to the commit, the"
+            " first_delta, and the first_rtp",
+            labelnames=["stage"],
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10),
+            registry=self.registry,
+        )
+        self.away_s = Histogram(
+            "sipbridge_session_away_seconds",
+            "Calls without a session: from the loss of one until another was ready",
+            buckets=(0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 8, 15, 30),
+            registry=self.registry,
+        )
+        self.tool_s = Histogram(
+            "sipbridge_tool_seconds",
+            "From a webhook's request to its result, tries included",
+            buckets=(0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120),
+            registry=self.registry,
+        )
         self.mos = Histogram(
             "sipbridge_call_mos",
             "E-model score of answered calls: in is what we hear, out what the caller hears by his own reports",
@@ -201,6 +235,11 @@ class Meters:
             registry=self.registry,
         )
         self.registry.register(_BuildInfo(version))
+
+    def observe_counts(self, counts: Counts) -> None:
+        """The durations that a call has gathered until its end."""
+        for seconds in counts.away_s:
+            self.away_s.observe(seconds)
 
     def observe_quality(self, quality: Mapping[str, float]) -> None:
         """What was known of a call's audio at its end (`media.stats.MediaStats.quality`)."""

@@ -20,6 +20,8 @@ class EndReason(Enum):
     AGENT_HUNG_UP = "agent_hung_up"
     TRANSFERRED = "transferred"
     TIME_LIMIT = "time_limit"
+    SPEND_LIMIT = "spend_limit"
+    CALLER_IDLE = "caller_idle"
     SHUTDOWN = "shutdown"
     RTP_TIMEOUT = "rtp_timeout"
     ACK_TIMEOUT = "ack_timeout"
@@ -66,6 +68,8 @@ class Refusal(Enum):
     TOO_FAST = ("too_many_per_second", 503, 1)
     TOO_FAST_TRUNK = ("too_many_per_second_of_trunk", 503, 1)
     TOO_FAST_SOURCE = ("too_many_per_second_of_source", 503, 1)
+    SPEND_HOUR = ("spend_limit_hour", 503, 60)  # or when enough of it is an hour ago, see `headers_after`
+    SPEND_CALLER = ("spend_limit_caller", 403, None)  # final: "SHOULD NOT be repeated" (RFC 3261 section 21.4.4)
     NO_ROUTE = ("no_route", 404, None)
     NOT_YOURS = ("replaces_not_allowed", 403, None)
 
@@ -75,9 +79,21 @@ class Refusal(Enum):
         self.headers = [("Retry-After", str(retry_after))] if retry_after else []
         self.headers.append(warning(word))
 
+    def headers_after(self, retry_after_s: int) -> list[tuple[str, str]]:
+        """The headers with another Retry-After, in seconds."""
+        return [("Retry-After", str(retry_after_s)), warning(self.word)]
+
 
 LEG_REFUSALS = ("no_rtp_port", "no_common_codec")
 """Words of a leg that could not be prepared; see `legs.leg.LegRefused`."""
+
+
+DURATIONS_KEPT = 1000
+"""Of one kind and one call."""
+
+
+def _count(counts: dict[str, int], word: str, more: int = 1) -> None:
+    counts[word] = counts.get(word, 0) + more
 
 
 @dataclass(slots=True)
@@ -99,15 +115,52 @@ class Counts:
     session_errors: dict[str, int] = field(default_factory=dict)
     responses: dict[str, int] = field(default_factory=dict)
     transfers: dict[str, int] = field(default_factory=dict)
+    session_fallbacks: dict[str, int] = field(default_factory=dict)
+    """Sessions that speak another format than was asked for, by the format."""
+    resumed: dict[str, int] = field(default_factory=dict)
+    """Sessions that another one took the place of, by how: back, planned, given_up."""
+    away_s: list[float] = field(default_factory=list)
+    """Seconds of each time without a session; as many as are kept."""
+    tools: dict[str, int] = field(default_factory=dict)
+    plan_b: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    """By the kinds of `realtime.events.Usage`."""
+    cost: float = 0.0
+    """In `prices.currency`; without what `unpriced` counts."""
+    unpriced: int = 0
+    """Reports of usage for which there is no price."""
 
     def note_response(self, status: str) -> None:
         """A response ended."""
         status = status if status in ("completed", "cancelled", "incomplete", "failed") else "other"
-        self.responses[status] = self.responses.get(status, 0) + 1
+        _count(self.responses, status)
 
     def note_transfer(self, outcome: str) -> None:
         """A transfer ended, or was never allowed to begin."""
-        self.transfers[outcome] = self.transfers.get(outcome, 0) + 1
+        _count(self.transfers, outcome)
+
+    def note_fallback(self, reason: str) -> None:
+        """A session speaks another format than was asked for."""
+        _count(self.session_fallbacks, reason)
+
+    def note_resumed(self, outcome: str, away_s: float | None = None) -> None:
+        """Another session has taken the place of one, or none could be had; after so many seconds without any."""
+        _count(self.resumed, outcome)
+        if away_s is not None and len(self.away_s) < DURATIONS_KEPT:
+            self.away_s.append(away_s)
+
+    def note_plan_b(self, outcome: str) -> None:
+        """What was done for a caller without a session."""
+        _count(self.plan_b, outcome)
+
+    def note_usage(self, tokens: Mapping[str, int], cost: float | None) -> None:
+        """The service has told what it used; `cost` is None where there is no price for it."""
+        for kind, count in tokens.items():
+            _count(self.tokens, kind, count)
+        if cost is None:
+            self.unpriced += 1
+        else:
+            self.cost += cost
 
     def note_cut(self, *, deleted: bool) -> None:
         """An item was cut by an interruption: truncated, or deleted unheard."""

@@ -24,6 +24,17 @@ _CALL_FIELDS = {
     "session_events": "session_events",
     "session_malformed": "session_malformed",
     "session_unknown_events": "session_unknown",
+    "unpriced_usages": "unpriced",
+}
+_CALL_FAMILIES = {
+    "responses": "responses",
+    "session_errors": "session_errors",
+    "session_fallbacks": "session_fallbacks",
+    "sessions_resumed": "resumed",
+    "transfers": "transfers",
+    "tool_calls": "tools",
+    "plan_b": "plan_b",
+    "tokens": "tokens",
 }
 _MEDIA_FIELDS = {
     "rtp_packets_received": "packets_in",
@@ -45,6 +56,8 @@ class Sums:
             self.totals.add("calls", 0, reason.value)
         for word in (*(refusal.word for refusal in Refusal), *LEG_REFUSALS):
             self.totals.add("refusals", 0, word)
+        for outcome in ("back", "planned", "given_up"):
+            self.totals.add("sessions_resumed", 0, outcome)
         self._app = app
 
     def keep(self, call: Call) -> None:
@@ -72,6 +85,13 @@ class Sums:
             totals.add("sip_connections", opened.refused, "refused")
             totals.add("sip_keepalives", opened.keepalives)
             totals.add_all("sip_connections_closed", opened.closed)
+        for profile in self._app.profiles.values():
+            if profile.warm is not None:
+                for outcome in ("taken", "missed", "expired"):
+                    totals.add("warm_sessions", getattr(profile.warm, outcome), outcome)
+        totals.add_all("tool_calls", self._app.webhooks.late)
+        for outcome in ("written", "failed", "dropped"):
+            totals.add("transcripts", getattr(self._app.transcripts, outcome), outcome)
         recorder = self._app.recorder
         for outcome in ("started", "refused", "limited", "failed"):
             totals.add("recordings", getattr(recorder, outcome), outcome)
@@ -113,9 +133,10 @@ def _add_call(totals: Totals, call: Call) -> None:
     counts = call.collected()
     for name, field in _CALL_FIELDS.items():
         totals.add(name, getattr(counts, field))
-    totals.add_all("responses", counts.responses)
-    totals.add_all("session_errors", counts.session_errors)
-    totals.add_all("transfers", counts.transfers)
+    for name, field in _CALL_FAMILIES.items():
+        totals.add_all(name, getattr(counts, field))
+    if counts.cost:
+        totals.add("cost", counts.cost, call.profile.name)
     for leg in (call.leg, *call.former):
         stats = leg.stats
         for name, field in _MEDIA_FIELDS.items():

@@ -13,6 +13,7 @@ from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.errors import SipError
 from bridge.sip.gate import Admitted, Silence, Verdict
 from bridge.sip.message import Request, Response, parse
+from bridge.spending import HOUR_S, Spending
 from tests.sip.stack import request
 
 PEER, STRANGER = "10.0.0.1", "203.0.113.9"
@@ -25,8 +26,12 @@ class Desk:
         self.now = 100.0
         self.told: list[Refusal] = []
         config = Config.model_validate(sections)
+        self.spending = Spending(config.limits.spend, lambda: self.now)
         self.admission = Admission(
-            config, clock=lambda: self.now, on_refused=lambda refusal, request, source: self.told.append(refusal)
+            config,
+            clock=lambda: self.now,
+            on_refused=lambda refusal, request, source: self.told.append(refusal),
+            spending=self.spending,
         )
 
     def judge(self, host: str = PEER, method: str = "INVITE", extra: str = "") -> Verdict:
@@ -326,6 +331,35 @@ def test_the_book_of_calls_is_empty_when_all_have_left() -> None:
         desk.admission.left("pbx", f"10.0.0.{last}")
     assert desk.admission.calls == 0
     assert not desk.admission._of_trunk and not desk.admission._of_source
+
+
+# Money
+
+SPEND = {"limits": {"spend": {"per_hour": 10}}, "prices": {"models": {"*": {"minute": 1}}}}
+
+
+def test_an_hour_that_is_spent_closes_the_door_until_enough_has_left_it() -> None:
+    desk = Desk(**SPEND)
+    desk.spending.add("c1", "+491", 9.9)
+    assert desk.word() == "" and desk.admission.closed() == ""
+    desk.spending.add("c1", "+491", 0.1)
+    verdict = desk.judge()
+    assert isinstance(verdict, SipError)
+    assert (verdict.status, verdict.reason) == (503, "spend_limit_hour")
+    name, wait = verdict.headers[0]
+    assert name == "Retry-After" and HOUR_S <= int(wait) <= HOUR_S + 60
+    assert desk.told == [Refusal.SPEND_HOUR]
+    assert desk.admission.closed() == "spend_limit_hour", "OPTIONS says it too"
+    desk.now += int(wait)
+    assert desk.word() == "" and desk.admission.closed() == ""
+
+
+def test_an_hour_that_is_spent_refuses_calls_and_nothing_else() -> None:
+    desk = Desk(**SPEND)
+    desk.spending.add("c1", "+491", 10)
+    assert desk.word(method="OPTIONS") == ""
+    desk.admission.draining = True
+    assert desk.word() == "draining"
 
 
 def test_every_refusal_says_its_word_once() -> None:

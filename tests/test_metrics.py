@@ -6,6 +6,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.metrics import Meters, Totals
+from bridge.records import Counts
 
 
 class Gauges:
@@ -65,3 +66,14 @@ def test_foreign_words_as_labels_are_bounded() -> None:
     family = totals.sums["session_errors"]
     assert len(family) <= 65
     assert sum(family.values()) == 1000
+
+
+def test_durations_of_a_call_are_seen_at_its_end() -> None:
+    meters, counts = Meters(Gauges(), "1.2.3"), Counts()
+    counts.note_resumed("back", 0.4)
+    counts.note_resumed("given_up")
+    meters.observe_counts(counts)
+    meters.turn_stage_s.labels("vad").observe(0.5)
+    seen = scraped(meters)
+    assert (seen["sipbridge_session_away_seconds_count"], seen["sipbridge_session_away_seconds_sum"]) == (1, 0.4)
+    assert seen["sipbridge_turn_stage_seconds_count[vad]"] == 1
