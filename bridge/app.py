@@ -13,20 +13,28 @@ import structlog
 
 from bridge import __version__
 from bridge.admission import Admission
+from bridge.announcements import prepare
 from bridge.builtin import BuiltinAgent
 from bridge.call import Call
 from bridge.config import HIDDEN, Config
+from bridge.means import Means
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
-from bridge.profile import Profile, needs_builtin, profiles
+from bridge.prices import PriceTable
+from bridge.profile import Profile, needs_builtin, needs_plain_agent, pipelines_of, profiles
 from bridge.realtime.events import Event
+from bridge.realtime.faults import retired
 from bridge.reception import OPENING, Reception
 from bridge.recorder import Recorder
 from bridge.records import EndReason
 from bridge.signalling import KEYS_IN_CLEAR, keys_in_clear, user_agent, why_not_bound
 from bridge.sip.tls import TlsError
+from bridge.sounds import SoundError
+from bridge.spending import Books, Spending
 from bridge.sums import Sums
+from bridge.tools.webhook import Webhooks
+from bridge.transcripts import Transcripts
 from bridge.trunks import Trunks
 from bridge.web.server import WebServer
 
@@ -54,13 +62,16 @@ class App:
     ) -> None:
         self.config = config
         self.http_port = 0
-        self.admission = Admission(config, clock=time.monotonic)
         self.pacer = Pacer(on_fault=self._on_pacer_fault)
         self.ports = PortPool(*config.media.port_range)
         self.recorder = Recorder(config.recording)
         self.sums = Sums(self)
         self.meters = Meters(self.sums, __version__)
         self.meters.collector.read.append(self.sums.read)
+        self.transcripts = Transcripts(config.transcripts)
+        self.spending = Spending(config.limits.spend, time.monotonic)
+        self.admission = Admission(config, clock=time.monotonic, spending=self.spending)
+        self.webhooks = Webhooks(on_answer=self.meters.tool_s.observe)
         self.reception = Reception(
             config,
             admission=self.admission,
@@ -69,7 +80,8 @@ class App:
             sums=self.sums,
             meters=self.meters,
             recorder=self.recorder,
-            watch=watch,
+            means=self._means(watch),
+            transcripts=self.transcripts,
         )
         self.admission.on_refused = self.reception.refused
         self.user_agent = user_agent(
@@ -82,9 +94,27 @@ class App:
         self.profiles: dict[str, Profile] = {}
         self._environ = environ
         level = config.log.level
-        self._builtin = BuiltinAgent("warning" if level == "info" else level)  # the call's own lines say it all
+        self._builtin = BuiltinAgent(
+            "warning" if level == "info" else level,  # the call's own lines say it all
+            pipelines=pipelines_of(config),
+            plain=needs_plain_agent(config),
+        )
         self._web = WebServer(self, self.meters.registry)
         self._started = False
+
+    def _means(self, watch: Callable[[Call, Event], None]) -> Means:
+        config, meters = self.config, self.meters
+        return Means(
+            session_timeout_s=config.limits.session_timeout_s,
+            longest_s=config.limits.minutes * 60,
+            transcripts=config.log.transcripts,
+            early_media=config.sip.early_media,
+            watch=watch,
+            on_turn=meters.turn_s.observe,
+            on_stage=lambda stage, seconds: meters.turn_stage_s.labels(stage).observe(seconds),
+            webhooks=self.webhooks,
+            books=Books(PriceTable(config.prices), self.spending, on_unpriced=_say_unpriced),
+        )
 
     @property
     def calls(self) -> set[Call]:
@@ -99,11 +129,17 @@ class App:
             await self._builtin.start()
         self.profiles = profiles(self.config, self._environ, self._builtin.url)
         self._warn()
+        try:
+            await prepare(self.config, self.profiles)
+        except SoundError as error:
+            raise StartFailed(str(error)) from error
         self.reception.open(self.user_agent, self.trunks, self.profiles)
         await self._bind("sip.listen", ", ".join(self.config.sip.listen), self.user_agent.start())
         host, port = self.config.http.address
         self.http_port = await self._bind("http.listen", self.config.http.listen, self._web.start(host, port))
         self._started = True
+        for profile in self.profiles.values():
+            profile.open()
         self.trunks.start()
         sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
         _settle_memory()
@@ -126,6 +162,10 @@ class App:
         await self.user_agent.close()
         self.pacer.close()
         await asyncio.to_thread(self.recorder.close)
+        await asyncio.to_thread(self.transcripts.close)
+        await self.webhooks.close()
+        for profile in self.profiles.values():
+            await profile.close()
         await self._web.close()
         await self._builtin.close()
         if self._started:
@@ -155,13 +195,16 @@ class App:
         for name, profile in self.profiles.items():
             if profile.lacks_key:
                 raise StartFailed(
-                    f"agents.{name}: there is no key: set OPENAI_API_KEY, or use `provider: builtin` to try without one"
+                    f"agents.{name}: there is no key: set {profile.key_variable}, or use `provider: builtin` to try"
+                    " without one"
                 )
             if reason := profile.wishes.why_not():
                 raise StartFailed(f"agents.{name}: {reason}")
             if profile.agent.record and self.config.recording.folder is None:
                 log.warning("recording.off", agent=name, advice="name a folder in recording.folder")
-            for tool in profile.missing_tools:
+            if advice := retired(profile.agent.model or ""):
+                log.warning("model.retired", agent=name, model=profile.agent.model, advice=advice)
+            for tool in profile.offered.missing:
                 advice = f"say in agents.{name}.transfer.targets whom to"
                 log.warning("tool.not_offered", agent=name, tool=tool, advice=advice)
         for number, first in self.config.hidden_routes():
@@ -183,6 +226,14 @@ class App:
 
     def _on_pacer_fault(self, handle: object, error: BaseException) -> None:
         log.error("pacer.fault", error=repr(error))
+
+
+def _say_unpriced(model: str) -> None:
+    log.warning(
+        "spend.unpriced",
+        model=model,
+        advice="write all it is paid by (tokens of each kind, minute) in prices.models, or limits.spend cannot see it",
+    )
 
 
 def _settle_memory() -> None:

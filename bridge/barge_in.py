@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Protocol
 
 from bridge.config import BargeIn as Settings
-from bridge.config import SemanticVad, ServerVad
+from bridge.config import OwnTurns, SemanticVad, ServerVad
 from bridge.realtime import events as ev
 
 LONGEST_PAUSE_S = 6.0
@@ -57,7 +57,7 @@ class BargeIn:
         self,
         talk: Talk,
         settings: Settings,
-        detection: ServerVad | SemanticVad | None,
+        detection: ServerVad | SemanticVad | OwnTurns | None,
         later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
     ) -> None:
         self.state = State.QUIET
@@ -65,13 +65,19 @@ class BargeIn:
         self._settings = settings
         self._reversible = settings.mode == "reversible"
         self._later = later
-        # The server's times include what it waits for before it says start, and before it says stop.
-        vad = detection if isinstance(detection, ServerVad) else ServerVad(prefix_padding_ms=0, silence_duration_ms=0)
-        self._silence_s = vad.silence_duration_ms / 1000
-        self._around_ms = vad.prefix_padding_ms + vad.silence_duration_ms
+        # The times of a turn include what is waited for before it is called one, and before it is over.
+        silence_ms = 0 if detection is None or isinstance(detection, SemanticVad) else detection.silence_duration_ms
+        padding_ms = detection.prefix_padding_ms if isinstance(detection, ServerVad) else 0
+        self._silence_s = silence_ms / 1000
+        self._around_ms = padding_ms + silence_ms
         self._item = ""
         self._start_ms = 0
         self._timer: asyncio.TimerHandle | None = None  # while something is on trial
+
+    @property
+    def decides(self) -> bool:
+        """Whether it asks for the answers."""
+        return self._reversible
 
     @property
     def is_undecided(self) -> bool:
@@ -119,7 +125,9 @@ class BargeIn:
 
     def said(self, item_id: str, text: str | None) -> None:
         """What the caller said; None: that could not be told."""
-        if self.state is State.AWAITING_WORDS and item_id in ("", self._item):
+        # The name of a turn that the bridge has found was not known before.
+        if self.state is State.AWAITING_WORDS and (not self._item or item_id in ("", self._item)):
+            self._item = self._item or item_id
             if text is None or any(character.isalnum() for character in text):
                 self._speak_up()
             else:
@@ -129,6 +137,12 @@ class BargeIn:
         """Something else has interrupted the agent, as a key does: there is nothing on trial any more."""
         if self.is_undecided:
             self._settle(State.TALKING if self.state is State.ON_TRIAL else State.QUIET)
+
+    def session_lost(self) -> None:
+        """Nobody tells any more what the caller does: the agent goes on, and the next session hears him again."""
+        if self.is_undecided:
+            self._reject()
+        self._settle(State.QUIET)
 
     def close(self) -> None:
         """The call is over."""

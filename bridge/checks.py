@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import typer
 
+from bridge.announcements import prepare
 from bridge.audio.g711 import Law
 from bridge.builtin import BuiltinAgent, BuiltinAgentFailed
 from bridge.config import HIDDEN, Config
 from bridge.logs import shown
 from bridge.media.ports import NoPort, PortPool
-from bridge.profile import Profile, needs_builtin, profiles
-from bridge.realtime.faults import ADVICE
-from bridge.realtime.session import SessionFailed
+from bridge.profile import Profile, needs_builtin, needs_plain_agent, pipelines_of, profiles
+from bridge.realtime.dialer import SessionFailed
+from bridge.realtime.faults import ADVICE, retired
 from bridge.signalling import why_not_bound
 from bridge.sip.uri import host_port
+from bridge.sounds import SoundError
 from bridge.trunk_checks import Finding, server_findings, trunk_findings
 
 SHOWN = {True: "ok  ", False: "FAIL", None: "warn"}
@@ -117,11 +119,15 @@ def _on_default_route(family: socket.AddressFamily) -> str:
 
 
 async def _agents(config: Config) -> AsyncIterator[Finding]:
-    builtin = BuiltinAgent()
+    builtin = BuiltinAgent(pipelines=pipelines_of(config), plain=needs_plain_agent(config))
     try:
         if needs_builtin(config):
             await builtin.start()
-        for profile in profiles(config, os.environ, builtin.url).values():
+        known = profiles(config, os.environ, builtin.url)
+        yield await _sounds(config, known)
+        for profile in known.values():
+            for finding in _doubts(profile):
+                yield finding
             yield await _round_trip(profile, config.limits.session_timeout_s)
     except BuiltinAgentFailed as error:
         yield Finding("built-in agent", False, str(error))
@@ -129,11 +135,33 @@ async def _agents(config: Config) -> AsyncIterator[Finding]:
         await builtin.close()
 
 
+async def _sounds(config: Config, known: Mapping[str, Profile]) -> Finding:
+    try:
+        await prepare(config, known)
+    except SoundError as error:
+        return Finding("announcements", False, str(error))
+    return Finding("announcements", True, "ready")
+
+
+def _doubts(profile: Profile) -> list[Finding]:
+    """What would surprise somebody later."""
+    what = f"agent {profile.name}"
+    found = [
+        Finding(what, None, f"{tool} is not offered: say in agents.{profile.name}.transfer.targets whom to")
+        for tool in profile.offered.missing
+    ]
+    if advice := retired(profile.agent.model or ""):
+        found.append(Finding(what, None, advice))
+    if profile.agent.pipeline is not None:
+        found.append(Finding(what, None, "the servers of its pipeline are not tried: only a call tells"))
+    return found
+
+
 async def _round_trip(profile: Profile, timeout_s: float) -> Finding:
     what = f"agent {profile.name}"
     if profile.lacks_key:
-        return Finding(what, False, "there is no key: set OPENAI_API_KEY, or use `provider: builtin`")
-    session = profile.session(profile.format_for(Law.PCMU), lambda event: None)
+        return Finding(what, False, f"there is no key: set {profile.key_variable}, or use `provider: builtin`")
+    session = profile.session(profile.format_for(Law.PCMU))
     began = asyncio.get_running_loop().time()
     try:
         ready = await session.open(timeout_s)
@@ -142,5 +170,6 @@ async def _round_trip(profile: Profile, timeout_s: float) -> Finding:
         return Finding(what, False, f"{failure}: {ADVICE.get(failure.reason, 'see the service message')}")
     finally:
         await session.close()
+    heard, spoken = ready.audio_in.name, ready.audio_out.name
     model = "the built-in agent" if profile.is_builtin else ready.model
-    return Finding(what, True, f"session of {model} in {took * 1000:.0f} ms, G.711 both ways")
+    return Finding(what, True, f"session of {model} in {took * 1000:.0f} ms, {heard} in, {spoken} out")

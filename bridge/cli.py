@@ -120,15 +120,22 @@ def agent(
     script: Annotated[
         Path | None, typer.Option(help="A file of timed actions instead of the agent's own mind.")
     ] = None,
+    pipeline: Annotated[
+        Path | None, typer.Option(help="A file with the HTTP servers that listen, think or speak instead.")
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    attached: Annotated[bool, typer.Option(hidden=True, help="End when standard input closes.")] = False,
+    attached: Annotated[
+        bool, typer.Option(hidden=True, help="Read pipelines from standard input, and end when it closes.")
+    ] = False,
 ) -> None:
     """Run the built-in agent alone: a Realtime server that answers offline."""
     import secrets
 
+    from bridge.agent.pipeline_config import Pipeline, Pipelines
     from bridge.agent.script import Script, ScriptError
     from bridge.agent.server import run
     from bridge.agent.voice import ExtraMissing
+    from bridge.pipeline_file import load_pipeline
 
     host, _, port = listen.rpartition(":")
     if not (host and port.isdigit()):
@@ -138,9 +145,13 @@ def agent(
     logs.set_up(Log.model_validate({"level": log_level}))
     try:
         scripted = Script.load(script) if script else None
+        pipelines = Pipelines.of(sys.stdin.buffer.readline()) if attached else Pipelines()
+        if pipeline:
+            pipelines = Pipelines(default=Pipeline.of(load_pipeline(pipeline, os.environ).revealed()))
         seed = 0 if scripted else secrets.randbits(31)  # a script repeats itself, ids included
-        _run(_until_stopped(run(host, int(port), scripted, ready=_say_ready, seed=seed), attached))
-    except (ScriptError, ExtraMissing, OSError) as error:
+        work = run(host, int(port), scripted, ready=_say_ready, seed=seed, pipelines=pipelines)
+        _run(_until_stopped(work, attached))
+    except (ScriptError, ExtraMissing, ConfigError, OSError) as error:
         _fail(f"the agent cannot start: {error}")
 
 

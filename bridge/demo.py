@@ -17,7 +17,7 @@ from bridge.config import Config, Log
 from bridge.lines import PhoneError, synthesized
 from bridge.phone import Phone
 from bridge.realtime import events as ev
-from bridge.realtime.conversation import DELETED
+from bridge.realtime.openai.conversation import DELETED
 from bridge.tape import Tape
 
 INTERRUPT_AFTER_S = 3.0

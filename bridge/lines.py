@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bridge.agent.answering import Speak
 from bridge.agent.formats import AudioFormat
+from bridge.agent.orders import Speak
 from bridge.agent.voice import ExtraMissing, Voice
 from bridge.audio import wav
 from bridge.audio.g711 import Law, decode

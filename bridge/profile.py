@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Collection, Mapping
-from urllib.parse import quote, urlsplit, urlunsplit
+from datetime import UTC, datetime
 
-from bridge.audio.format import Format, Linear
-from bridge.audio.g711 import Law
-from bridge.config import OPENAI_URL, Agent, Config, NoiseReduction, Template, Transcription
+from bridge.audio.format import Format
+from bridge.config import Agent, Config, NoiseReduction, OwnTurns, Template, Transcription
+from bridge.config.template import OF_THE_MOMENT, moment
 from bridge.legs.wishes import G711_FIRST, Wishes
 from bridge.logs import hide
+from bridge.providers import address_of, find_of, key_of, model_of, service_of
+from bridge.realtime.dialer import Dialer
 from bridge.realtime.events import Event
-from bridge.realtime.openai import OpenAIProtocol
+from bridge.realtime.history import NOTHING, History
+from bridge.realtime.lasting import LastingSession
 from bridge.realtime.options import Json, SessionOptions
+from bridge.realtime.patience import Patience
 from bridge.realtime.session import Session
-from bridge.realtime.tools import definition
+from bridge.realtime.transcript import Transcript
+from bridge.realtime.warm import WarmSockets
+from bridge.sounds import MUSIC, Sound
+from bridge.tools.offered import Offered, secrets
 from bridge.transfer.targets import Targets
 
-PCM = Linear(24000)
-"""What every session speaks besides G.711 (reference section 5)."""
-_AS_CONFIGURED: Mapping[str, Format] = {"pcmu": Law.PCMU, "pcma": Law.PCMA, "pcm": PCM}
-_WIRE: Mapping[Format, Json] = {
-    Law.PCMU: {"type": "audio/pcmu"},
-    Law.PCMA: {"type": "audio/pcma"},
-    PCM: {"type": "audio/pcm", "rate": PCM.rate},
-}
 _NOBODY: Mapping[str, str] = {}
 _HEADER = re.compile(r"header\[(.+)\]\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+VALUE_LENGTH = 2048
+"""Characters of one variable in a text."""
 METADATA_LENGTH = 512
 """Characters of one value that a response's metadata takes (reference: 16 pairs, key 64, value 512)."""
 
@@ -48,24 +49,40 @@ class Profile:
     ) -> None:
         """`phones` are the users of our own registrar."""
         self.name = name
-        self.url = _session_url(agent, builtin_url)
         self._agent = agent
+        self._service = service_of(agent)
         self._append_ms = append_ms
-        key = _key(agent, environ)
-        hide(key)
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._tls = ssl.create_default_context() if self.url.startswith("wss:") else None
+        self._key = key_of(self._service, agent, environ)
+        hide(self._key)
+        address = address_of(self._service, agent, name, self._key, builtin_url)
+        self.url = address.url
+        self._dialer = Dialer(address, find=find_of(agent, self._key))
+        self.warm = WarmSockets(self._dialer.connect_now, agent.warm) if agent.warm else None
+        """Connections that are open before somebody calls, between `open` and `close`."""
+        self._dialer.warm = self.warm
+        self.sounds: Mapping[str, Sound] = {}
+        """What the bridge itself plays for this agent, by the keys of plan_b; set at the start."""
+        self.music = MUSIC
+        """For callers on hold; set at the start."""
         self.transfer = agent.transfer
         self.targets = Targets(agent.transfer.targets, phones)
         """Whom callers may be transferred to."""
-        self._tools = tuple(tool for tool in map(self._defined, agent.tools) if tool is not None)
+        self.offered = Offered(agent.tools, self.targets.names)
+        """What the model can do."""
+        for secret in (*secrets(agent.tools), *(agent.pipeline.keys() if agent.pipeline is not None else ())):
+            hide(secret)
         self._instructions = Template.parse(agent.instructions) if agent.instructions else None
         self._greeting = Template.parse(agent.greeting) if agent.greeting else None
 
-    @property
-    def missing_tools(self) -> list[str]:
-        """Configured tools that cannot be offered to the model: `transfer` with nobody to transfer to."""
-        return [str(tool) for tool in self._agent.tools if self._defined(tool) is None]
+    def open(self) -> None:
+        """Begin to keep connections ready."""
+        if self.warm is not None:
+            self.warm.open()
+
+    async def close(self) -> None:
+        """Let go of them."""
+        if self.warm is not None:
+            await self.warm.close()
 
     @property
     def is_builtin(self) -> bool:
@@ -74,8 +91,13 @@ class Profile:
 
     @property
     def lacks_key(self) -> bool:
-        """Whether OpenAI's own service would be asked without a key."""
-        return self.url.startswith(OPENAI_URL) and "Authorization" not in self._headers
+        """Whether the provider's own service would be asked without a key."""
+        return bool(self._service.url) and self.url.startswith(self._service.url) and not self._key
+
+    @property
+    def key_variable(self) -> str:
+        """The environment's name of the key."""
+        return self._service.key_variable
 
     @property
     def wishes(self) -> Wishes:
@@ -85,26 +107,48 @@ class Profile:
         return Wishes(codecs, agent.echo_guard, agent.digits.inband)
 
     @property
+    def _patience(self) -> Patience:
+        settings = self._agent.recovery
+        return Patience(
+            seconds=settings.patience_s,
+            keep_ms=round(settings.keep_s * 1000),
+            change_before_s=settings.change_before_s,
+        )
+
+    @property
     def agent(self) -> Agent:
         """How it was configured."""
         return self._agent
 
     def format_for(self, caller: Format) -> Format:
-        """What the session speaks with a caller whose leg speaks `caller`: the same where the service can."""
-        return _AS_CONFIGURED.get(self._agent.audio, caller if isinstance(caller, Law) else PCM)
+        """What the session is asked to speak with a caller whose leg speaks `caller`."""
+        return self._service.asks_for(self._agent, caller)
 
-    def session(
-        self, audio: Format, on_event: Callable[[Event], None], variables: Mapping[str, str] = _NOBODY
-    ) -> Session:
+    def session(self, audio: Format, variables: Mapping[str, str] = _NOBODY, history: History = NOTHING) -> Session:
         """A session of this agent, not yet open. `variables` are the call's, by name (`records.Origin.variables`)."""
-        return Session(
-            OpenAIProtocol(self._options(audio, {**variables, "agent": self.name})),
-            url=self.url,
-            headers=self._headers,
-            tls=self._tls,
-            append_ms=self._append_ms,
-            bytes_per_ms=audio.bytes_per_ms,
+        agent = self._agent
+        now = moment(datetime.now(UTC), agent.timezone, agent.language)
+        # What a caller has written is one line: he must not add lines of his own to the instructions.
+        told = {name: _CONTROL.sub(" ", value)[:VALUE_LENGTH] for name, value in variables.items()}
+        options = self._options(audio, {**now, **told, "agent": self.name})
+        return Session(self._service.make(options, history, self._agent), self._dialer, append_ms=self._append_ms)
+
+    def lasting(
+        self,
+        audio: Format,
+        variables: Mapping[str, str],
+        transcript: Transcript,
+        *,
+        on_event: Callable[[Event], None],
+        is_quiet: Callable[[], bool],
+    ) -> LastingSession:
+        """A conversation with this agent, over as many sessions as it takes."""
+        return LastingSession(
+            lambda history: self.session(audio, variables, history),
+            transcript,
+            self._patience,
             on_event=on_event,
+            is_quiet=is_quiet,
         )
 
     def metadata(self, variables: Mapping[str, str]) -> dict[str, str]:
@@ -118,27 +162,25 @@ class Profile:
         chosen = {
             (header[1] if (header := _HEADER.match(name)) else name): value[:METADATA_LENGTH]
             for name, value in variables.items()
-            if value and (name in named or _HEADER.match(name))
+            if value and name not in OF_THE_MOMENT and (name in named or _HEADER.match(name))
         }
         return chosen | {"purpose": "greeting"}
-
-    def _defined(self, tool: str | Json) -> Json | None:
-        """A tool as the model sees it; None when there is none, or nobody to transfer to."""
-        return definition(tool, self.targets.names)
 
     def _options(self, audio: Format, variables: Mapping[str, str]) -> SessionOptions:
         agent = self._agent
         return SessionOptions(
-            audio_format=_WIRE[audio],
+            audio=audio,
+            model=model_of(self._service, agent, self.name),
+            language=agent.language,
             instructions=self._instructions.render(variables) if self._instructions else None,
             greeting=self._greeting.render(variables) if self._greeting is not None else agent.greeting,
             metadata=self.metadata(variables),
             voice=agent.voice,
             speed=agent.speed,
             turn_detection=_turn_detection(agent),
-            transcription=_without_none(agent.transcription),
+            transcription=_transcription(agent),
             noise_reduction=_without_none(agent.noise_reduction),
-            tools=self._tools,
+            tools=self.offered.definitions,
             tool_choice=agent.tool_choice,
             parallel_tool_calls=agent.parallel_tool_calls,
             max_output_tokens=agent.max_output_tokens,
@@ -152,6 +194,19 @@ class Profile:
 def needs_builtin(config: Config) -> bool:
     """Whether any agent is the built-in one at an address of our choice, which must be started first."""
     return any(agent.provider == "builtin" and not agent.url for agent in config.agents.values())
+
+
+def needs_plain_agent(config: Config) -> bool:
+    """Whether any agent listens, thinks or speaks with what is built in, beside those that have pipelines."""
+    plain = (
+        agent.pipeline is None and not agent.url for agent in config.agents.values() if agent.provider == "builtin"
+    )
+    return any(plain)
+
+
+def pipelines_of(config: Config) -> dict[str, Json]:
+    """For the built-in agent: the pipelines by the names of their agents, keys in clear."""
+    return {name: agent.pipeline.revealed() for name, agent in config.agents.items() if agent.pipeline is not None}
 
 
 def profiles(config: Config, environ: Mapping[str, str], builtin_url: str) -> dict[str, Profile]:
@@ -169,29 +224,19 @@ def _turn_detection(agent: Agent) -> Json | None:
     With an interruption on trial the bridge decides who speaks: both switches off, or the server still cancels (quirk
     B7).
     """
-    if agent.turn_detection is None:
+    if agent.turn_detection is None or isinstance(agent.turn_detection, OwnTurns):
         return None
     ours = {"create_response": False, "interrupt_response": False} if agent.barge_in.mode == "reversible" else {}
     return agent.turn_detection.model_dump() | ours
 
 
+def _transcription(agent: Agent) -> Json | None:
+    """With the agent's language, where the section names none."""
+    told = _without_none(agent.transcription)
+    if told is not None and agent.language is not None and "languages" not in told:
+        told.setdefault("language", agent.language.partition("-")[0])
+    return told
+
+
 def _without_none(section: Transcription | NoiseReduction | None) -> Json | None:
     return section.model_dump(exclude_none=True, mode="json") if section else None
-
-
-def _session_url(agent: Agent, builtin_url: str | None) -> str:
-    if agent.provider == "builtin":
-        base = agent.url or builtin_url or "ws://127.0.0.1:0/v1/realtime"
-    else:
-        base = agent.url or (OPENAI_URL if agent.provider == "openai" else agent.provider)
-    parts = urlsplit(base)
-    if "model=" in parts.query:
-        return base
-    query = f"{parts.query}&" if parts.query else ""
-    return urlunsplit(parts._replace(query=f"{query}model={quote(agent.model)}"))
-
-
-def _key(agent: Agent, environ: Mapping[str, str]) -> str:
-    if agent.key is not None:
-        return agent.key.get_secret_value()
-    return environ.get("OPENAI_API_KEY", "") if agent.provider == "openai" else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,12 @@ from bridge.legs.leg import LegRefused, Party
 from bridge.legs.outgoing import OutgoingLeg
 from bridge.legs.sip import SipLeg
 from bridge.logs import LogBudget
+from bridge.means import Means
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
 from bridge.phones import Phones
 from bridge.profile import Profile
-from bridge.realtime.events import Event
 from bridge.recorder import Recorder
 from bridge.recording import Recording
 from bridge.records import CallRecord, EndReason, Origin, Refusal, warning
@@ -33,6 +33,7 @@ from bridge.sip.message import Request
 from bridge.sip.ua import UserAgent
 from bridge.sip.uri import Uri, host_port
 from bridge.sums import Sums
+from bridge.transcripts import Transcripts, cost_told, lines
 from bridge.trunks import Trunks
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Reception:
         sums: Sums,
         meters: Meters,
         recorder: Recorder,
-        watch: Callable[[Call, Event], None],
+        means: Means,
+        transcripts: Transcripts,
     ) -> None:
         self.calls: set[Call] = set()
         self.profiles: Mapping[str, Profile] = {}
@@ -74,7 +76,8 @@ class Reception:
         self._sums = sums
         self._meters = meters
         self._recorder = recorder
-        self._watch = watch
+        self._means = means
+        self._transcripts = transcripts
         self._refusal_log = LogBudget(REFUSALS_LOGGED_PER_S)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,6 +105,10 @@ class Reception:
         replaced = self._replaced(invitation)
         if invitation.replaces is not None and replaced is None:
             self._refuse(invitation, Refusal.NOT_YOURS.status, Refusal.NOT_YOURS.word)
+            return
+        refusal = self._means.books.spending.may_begin(identity.shown_caller.user) if replaced is None else None
+        if refusal is not None:
+            self._refuse_to_spend(invitation, refusal)
             return
         profile = replaced.profile if replaced is not None else self.profiles[choice.agent]
         leg = self._leg(invitation, profile)
@@ -142,20 +149,14 @@ class Reception:
 
     def _begin(self, leg: SipLeg, profile: Profile, origin: Origin, invitation: Invitation) -> None:
         trunk, host = invitation.admitted.trunk, invitation.source[0]
-        limits = self._config.limits
         call = Call(
             leg,
             profile,
+            self._means,
             origin=origin,
-            session_timeout_s=limits.session_timeout_s,
-            limit_s=limits.minutes * 60,
-            transcripts=self._config.log.transcripts,
-            early_media=self._config.sip.early_media,
             dial=lambda target, ring_limit_s, headers=(): self._dial(call, target, ring_limit_s, headers),
             server=self.trunks.server(trunk),
             is_own_phone=self._phones.is_one,
-            watch=self._watch,
-            on_turn=self._meters.turn_s.observe,
             record=partial(self._record, profile),
         )
         self.calls.add(call)
@@ -213,6 +214,11 @@ class Reception:
         named = any(name == "Warning" for name, _ in headers)
         invitation.reject(status, headers=headers if named else [*headers, warning(word)])
 
+    def _refuse_to_spend(self, invitation: Invitation, refusal: Refusal) -> None:
+        retry_after_s = self._means.books.spending.retry_after_s()
+        headers = refusal.headers_after(retry_after_s) if refusal is Refusal.SPEND_HOUR else refusal.headers
+        self._refuse(invitation, refusal.status, refusal.word, headers)
+
     def refused(self, refusal: Refusal, request: Request, source: tuple[str, int]) -> None:
         """The gate has refused a request."""
         advice = OPENING if refusal is Refusal.STRANGER else None
@@ -254,6 +260,9 @@ class Reception:
             self._meters.talk_s.observe(record.talk_s)
             self._meters.observe_quality(record.quality)
         counts = call.collected()
+        self._meters.observe_counts(counts)
+        cost = cost_told(counts, self._config.prices.currency, priced=bool(self._means.books.table))
+        self._keep_transcript(call, record, cost)
         log.info(
             "call.ended",
             agent=record.agent,
@@ -265,9 +274,16 @@ class Reception:
             setup_ms=round(record.setup_s * 1000),
             seconds=round(record.talk_s, 1),
             barge_ins=counts.barge_ins,
+            **cost,
             **call.leg.summary(),
             **record.quality,
         )
+
+    def _keep_transcript(self, call: Call, record: CallRecord, cost: Mapping[str, object]) -> None:
+        entries = call.transcript.entries()
+        if self._config.log.transcripts and entries:
+            log.info("call.transcript", lines=lines(entries))
+        self._transcripts.keep(record, entries, call.origin.logged(callers=self._config.log.callers) | dict(cost))
 
 
 def _short(call_id: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bridge.config import Config, Misplaced
+from bridge.config import TOOL_TAGS, Config, Misplaced
 
 PREFIX = "BRIDGE_"
 _VARIABLE = re.compile(r"\$\{(\w+(?::-[^}\n]*)?)\}")
@@ -155,15 +155,21 @@ def _dotted(place: _Place) -> str:
 
 
 def _explain(fault: dict[str, Any], sources: Mapping[_Place, str], fallback: str) -> str:
-    place = tuple(part for part in fault["loc"] if part not in ("server_vad", "semantic_vad"))
+    full: _Place = tuple(part for part in fault["loc"] if part != "[key]")
+    place = tuple(part for before, part in zip(("", *full), full, strict=False) if not _is_tag(before, part))
     error = fault.get("ctx", {}).get("error")
     if isinstance(error, Misplaced):
-        place = error.place
+        full = place = error.place
     place = _as_written(place, sources)
     origin = place
     while origin and origin not in sources:
         origin = origin[:-1]
-    return f"{sources.get(origin, fallback)}: {_dotted(place)}: {_reason(fault, place)}"
+    return f"{sources.get(origin, fallback)}: {_dotted(place)}: {_reason(fault, place, full)}"
+
+
+def _is_tag(before: str | int, part: str | int) -> bool:
+    """Whether a part of a place is no key of the file, but the kind of section that stands there."""
+    return part in TOOL_TAGS or (before == "turn_detection" and part in ("server_vad", "semantic_vad", "manual"))
 
 
 def _as_written(place: _Place, sources: Mapping[_Place, str]) -> _Place:
@@ -177,10 +183,13 @@ def _as_written(place: _Place, sources: Mapping[_Place, str]) -> _Place:
     return written
 
 
-def _reason(fault: dict[str, Any], place: _Place) -> str:
+def _reason(fault: dict[str, Any], place: _Place, full: _Place) -> str:
+    """`full` is the place with the kinds of sections."""
     kind, context, value = fault["type"], fault.get("ctx", {}), fault["input"]
     if kind == "extra_forbidden":
-        return _unknown_key(place)
+        return _unknown_key(full)
+    if kind == "union_tag_invalid":
+        return f"{context['tag']!r}: use {context['expected_tags']}"
     if kind == "missing":
         return "must be given"
     if kind == "value_error":
@@ -196,6 +205,8 @@ def _reason(fault: dict[str, Any], place: _Place) -> str:
 
 def _is_secret(place: _Place) -> bool:
     """Whether a wrong value might be a password that stands in the wrong place."""
+    if "tools" in place and not {"secret", "authorization", "headers"}.isdisjoint(place):
+        return True
     return not {"password", "key", "users"}.isdisjoint(place) and place[:2] != ("sip", "tls")
 
 
@@ -220,7 +231,15 @@ def _sections_at(place: _Place) -> list[type[BaseModel]]:
         annotations = [field.annotation for field in fields]
         if annotations:
             models = [model for annotation in annotations for model in _models(annotation)]
+        else:
+            models = [model for model in models if str(part) in _kinds(model)] or models
     return models
+
+
+def _kinds(model: type[BaseModel]) -> set[str]:
+    """The tags of a model that is one of several."""
+    kind = model.model_fields.get("type")
+    return {tag for name in get_args(kind.annotation) for tag in (name, f"type: {name}")} if kind is not None else set()
 
 
 def _example(place: _Place) -> str:

@@ -11,20 +11,34 @@ from ipaddress import ip_network
 
 from pydantic import Field, model_validator
 
-from .agent import DEFAULT_AGENT, OPENAI_URL, Agent, NoiseReduction, SemanticVad, ServerVad, Transcription, Transfer
+from .agent import (
+    DEFAULT_AGENT,
+    PROVIDERS,
+    Agent,
+    NoiseReduction,
+    OwnTurns,
+    SemanticVad,
+    ServerVad,
+    Transcription,
+    Transfer,
+)
 from .caller import BargeIn, Digits
 from .recording import Recording
+from .recovery import Recovery
 from .route import HIDDEN, Route
 from .section import Misplaced, Section
-from .service import Http, Limits, Log, Media
+from .service import Http, Limits, Log, Media, Transcripts
 from .sip import Endpoint, Registrar, SessionTimer, Sip, Tls, User
+from .spending import Price, Prices, Spend
 from .template import Template
+from .tools import TOOL_TAGS
 from .trunk import Register, Trunk
 
 __all__ = [
     "DEFAULT_AGENT",
     "HIDDEN",
-    "OPENAI_URL",
+    "PROVIDERS",
+    "TOOL_TAGS",
     "Agent",
     "BargeIn",
     "Config",
@@ -36,7 +50,11 @@ __all__ = [
     "Media",
     "Misplaced",
     "NoiseReduction",
+    "OwnTurns",
+    "Price",
+    "Prices",
     "Recording",
+    "Recovery",
     "Register",
     "Registrar",
     "Route",
@@ -44,9 +62,11 @@ __all__ = [
     "ServerVad",
     "SessionTimer",
     "Sip",
+    "Spend",
     "Template",
     "Tls",
     "Transcription",
+    "Transcripts",
     "Transfer",
     "Trunk",
     "User",
@@ -63,7 +83,9 @@ class Config(Section):
     agents: dict[str, Agent] = Field(default={"default": DEFAULT_AGENT})
     routes: tuple[Route, ...] = ()
     recording: Recording = Recording()
+    transcripts: Transcripts = Transcripts()
     limits: Limits = Limits()
+    prices: Prices = Prices()
     http: Http = Http()
     log: Log = Log()
 
@@ -113,6 +135,20 @@ class Config(Section):
             if name in owners:
                 raise Misplaced(place, f"this user is there already, in {owners[name]}: a name can be used once")
             owners[name] = ".".join(place[:-1])
+        return self
+
+    @model_validator(mode="after")
+    def _an_agents_limit_is_reached(self) -> Config:
+        for name, agent in self.agents.items():
+            if agent.limit is not None and agent.limit.minutes > self.limits.minutes:
+                words = f"limits.minutes is {self.limits.minutes:g}: no call gets that far; raise it there"
+                raise Misplaced(("agents", name, "limit", "minutes"), words)
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_limited_has_a_price(self) -> Config:
+        if self.limits.spend.is_limited and not self.prices.models:
+            raise Misplaced(("limits", "spend"), "nothing has a price: write prices.models.<name> for your models")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
+from .folder import WritableFolder
 from .section import Section
+from .spending import Spend
 
 
 def _ports(text: str) -> str:
@@ -60,6 +62,7 @@ class Limits(Section):
     """How long the phone may ring while the session is opened; then the caller gets a 503."""
     drain_s: float = Field(default=30, ge=0)
     """After SIGTERM: how long running calls may go on."""
+    spend: Spend = Spend()
 
 
 class Http(Section):
@@ -92,3 +95,10 @@ class Log(Section):
     """Write callers' numbers."""
     transcripts: bool = False
     """Write what caller and agent say."""
+
+
+class Transcripts(Section):
+    """What was said, kept as one JSON file per call."""
+
+    folder: WritableFolder | None = None
+    """Default: nothing is kept."""

@@ -10,8 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-NAMES = ("caller", "caller_name", "called", "diverted_from", "trunk", "agent")
+from pydantic import AfterValidator
+
+OF_THE_MOMENT = ("time", "date", "weekday", "language")
+NAMES = ("caller", "caller_name", "called", "diverted_from", "trunk", "agent", *OF_THE_MOMENT)
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _PIECE = re.compile(r"\{\{|\}\}|\{(?:(\w+)(?:\[([^\[\]{}\s]+)\])?\})?")
 
 
@@ -40,6 +47,30 @@ class Template:
             return match[0][0] if _brace(match) else folded.get(_key(match, self.text), "")
 
         return _PIECE.sub(fill, self.text)
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        if not available_timezones():
+            raise ValueError("this machine knows no time zones: install its package tzdata") from None
+        raise ValueError("there is no such time zone: write it as Europe/Berlin or UTC") from None
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_zone)]
+"""A name of the IANA's list, for example Europe/Berlin."""
+
+
+def moment(now: datetime, timezone: str | None, language: str | None) -> dict[str, str]:
+    """The variables of a call that begins `now` (with a zone): 09:05, 2026-11-27, Friday; None: the machine's zone.
+
+    They stand as they are whatever the language: any model reads them.
+    """
+    local = now.astimezone(ZoneInfo(timezone) if timezone is not None else None)
+    values = (f"{local:%H:%M}", f"{local:%Y-%m-%d}", _WEEKDAYS[local.weekday()], language or "")
+    return dict(zip(OF_THE_MOMENT, values, strict=True))
 
 
 def _brace(match: re.Match[str]) -> bool:
