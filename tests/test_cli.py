@@ -98,7 +98,7 @@ async def test_check_finds_all_well(tmp_path: Path) -> None:
         url = f"ws://127.0.0.1:{server_port(server)}/v1/realtime"
         done = await running("check", "--config", str(config(tmp_path, f"{{provider: '{url}'}}")))
         assert done.returncode == 0, done.stdout
-        assert "FAIL" not in done.stdout and "G.711 both ways" in done.stdout
+        assert "FAIL" not in done.stdout and "PCMU in, PCMU out" in done.stdout
 
 
 def server_port(server: object) -> int:

@@ -11,8 +11,10 @@ from bridge import floor as module
 from bridge.barge_in import State
 from bridge.config import Agent
 from bridge.floor import Floor
+from bridge.means import Means
 from bridge.realtime import events as ev
-from bridge.realtime.conversation import DELETED
+from bridge.realtime.openai.conversation import DELETED
+from bridge.realtime.protocol import Abilities
 from bridge.records import Counts
 from tests.transfer.wooden import Party
 
@@ -28,9 +30,10 @@ class Call:
         self.cuts: list[ev.Truncated] = []
         self.watched: list[ev.Event] = []
         self.turns: list[float] = []
-        protocol = SimpleNamespace(response_active=False)
         self.session = SimpleNamespace(
-            protocol=protocol,
+            response_active=False,
+            heard_ms=0.0,
+            abilities=Abilities(),
             interrupted=self._interrupted,
             respond=lambda: self.told.append("respond"),
             forget=lambda item: self.told.append(("forget", item)),
@@ -40,10 +43,16 @@ class Call:
             is_open=True, flush=self.leg.flush, play=lambda delta: self.played.append(delta.item_id)
         )
         self.tools = SimpleNamespace(
-            interrupted=lambda: self.told.append("tools"), heard=lambda: self.told.append("heard")
+            interrupted=lambda: self.told.append("tools"),
+            heard=lambda: self.told.append("heard"),
+            speaks=lambda: None,
         )
+        silent = {name: lambda: None for name in ("caller_spoke", "caller_stopped", "agent_spoke", "agent_drained")}
+        self.comfort = SimpleNamespace(stop=lambda: None, is_playing=False)
+        self.attendance = SimpleNamespace(**silent)
+        self.means = Means(on_turn=self.turns.append)
         self.profile = SimpleNamespace(agent=Agent.model_validate({"barge_in": barge_in} | agent))
-        self.floor = Floor(self, self.turns.append)  # type: ignore[arg-type]
+        self.floor = Floor(self)  # type: ignore[arg-type]
 
     def _interrupted(self, heard: Any, *, by_server: bool) -> list[ev.Truncated]:
         self.told.append(("interrupted", by_server))
@@ -106,7 +115,7 @@ async def test_nothing_cut_is_no_interruption() -> None:
 
 async def test_an_answer_that_is_on_its_way_is_paused_too() -> None:
     call = Call()
-    call.leg.drained, call.session.protocol.response_active = True, True
+    call.leg.drained, call.session.response_active = True, True
     assert call.floor.is_saying
     assert call.start().leg.pauses == ["pause"]
     call.close()

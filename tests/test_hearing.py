@@ -9,18 +9,23 @@ from bridge.audio.g711 import Law, translation
 from bridge.hearing import Hearing
 from bridge.media.codecs import CODECS
 from bridge.realtime.events import AudioDelta
+from bridge.realtime.protocol import Abilities
 from tests.transfer.wooden import Party
 
 CODES = bytes(range(256))
 
 
 class Call:
-    def __init__(self, caller: Law, session: Law) -> None:
+    def __init__(self, caller: Law, session: Law, *, bursts: bool = True) -> None:
         self.leg = Party(caller)
         self.heard: list[bytes] = []
         self.cuts: list[tuple[list[Any], bool]] = []
         self.counts = SimpleNamespace(audio_overflow=0)
-        self.session = SimpleNamespace(append=self.heard.append, interrupted=self._interrupted)
+        self.floor = SimpleNamespace(own_turns=None)
+        self.comfort = SimpleNamespace(stop=lambda: None)
+        self.session = SimpleNamespace(
+            append=self.heard.append, interrupted=self._interrupted, abilities=Abilities(bursts=bursts)
+        )
         self.hearing = Hearing(self, session)  # type: ignore[arg-type]
 
     def _interrupted(self, heard: Any, *, by_server: bool) -> None:
@@ -72,3 +77,16 @@ def test_what_the_queue_refuses_is_counted() -> None:
     call.leg.play = lambda item_id, audio: False  # type: ignore[method-assign]
     call.hearing.play(AudioDelta("i", CODES))
     assert call.counts.audio_overflow == 1
+
+
+def test_of_a_service_that_never_pauses_silence_is_left_out_while_the_agent_is_behind() -> None:
+    call = Call(Law.PCMU, Law.PCMU, bursts=False)
+    silence, sound = b"\xff" * 800, b"\x10" * 800
+    for queued_ms, audio in ((300, silence), (301, silence), (301, sound), (1501, sound)):
+        call.leg.queued_ms = queued_ms
+        call.hearing.play(AudioDelta("i", audio))
+    assert call.leg.played == [("i", silence), ("i", sound)]
+    other = Call(Law.PCMU, Law.PCMU)
+    other.leg.queued_ms = 60_000
+    other.hearing.play(AudioDelta("i", silence))
+    assert other.leg.played == [("i", silence)], "one that bursts is minutes ahead"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import Config, SemanticVad, ServerVad
+from bridge.config import PROVIDERS, Config, OwnTurns, SemanticVad, ServerVad
+from bridge.config.tools import BUILT_IN_TOOLS
 from bridge.settings import ConfigError, load
 
 DESIGN = """\
@@ -108,11 +109,19 @@ def test_a_fault_in_the_environment_names_the_variable() -> None:
         ("sip:\n  listen: ['5060']", "sipbridge.yaml:2: sip.listen.0: '5060': write it as udp://HOST:PORT"),
         ("sip:\n  listen: 5060", "sipbridge.yaml:2: sip.listen.0: 5060: write it as udp://HOST:PORT"),
         ("sip:\n  listen: '5060'", "sipbridge.yaml:2: sip.listen.0: '5060': write it as udp://HOST:PORT"),
-        ("agents: {a: {provider: gemini}}", "sipbridge.yaml:1: agents.a.provider: 'gemini': not in this version"),
-        ("agents: {a: {provider: opnai}}", "sipbridge.yaml:1: agents.a.provider: 'opnai': use openai, builtin"),
+        (
+            "agents: {a: {provider: opnai}}",
+            f"sipbridge.yaml:1: agents.a.provider: 'opnai': use {', '.join(PROVIDERS)}, or the ws:// URL of",
+        ),
+        ("agents: {a: {provider: azure}}", "sipbridge.yaml:1: agents.a: provider: azure needs `url`"),
+        ("agents: {a: {provider: elevenlabs}}", "agents.a: provider: elevenlabs needs `model`, the agent's id there"),
         ("agents: {a: {provider: 'ws://[::1'}}", "agents.a.provider: 'ws://[::1': write it as wss://HOST/v1/realtime"),
         ("agents: {a: {url: 'http://x/'}}", "agents.a.url: 'http://x/': write it as wss://HOST/v1/realtime"),
-        ("agents: {a: {tools: [fly]}}", "sipbridge.yaml:1: agents.a.tools: ['fly']: there is no built-in tool"),
+        (
+            "agents: {a: {tools: [fly]}}",
+            f"sipbridge.yaml:1: agents.a.tools.0: 'fly': there is no built-in tool 'fly': "
+            f"use {' or '.join(BUILT_IN_TOOLS)}",
+        ),
         ("agents: {a: {turn_detection: {threshold: 3}}}", "agents.a.turn_detection.threshold: 3: input should"),
         ("agents: {a: {turn_detection: {treshold: 1}}}", "did you mean `threshold`?"),
         (
@@ -310,6 +319,93 @@ def test_a_fault_of_the_user_agents_keys_names_the_line_too(tmp_path: Path, text
     assert any(expected in fault for fault in told), told
 
 
+WEBHOOK = "url: 'https://app.example/x'"
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        ("provider: gemini, barge_in: reversible", "barge_in: reversible cannot be had of gemini, which alone decides"),
+        ("provider: live, turn_detection: manual", "turn_detection: manual cannot be had of live, which alone decides"),
+        (
+            "provider: gemini, tools: [{type: mcp, server_label: s, server_url: 'https://m.example'}]",
+            "gemini takes no tools of `type: mcp`: use a webhook instead",
+        ),
+        ("tools: [{type: mcp, server_label: s}]", "needs one of `server_url`, `connector_id`, `tunnel_id`"),
+        ("tools: [{name: t}]", "a tool of your own needs `type: function` or `type: mcp`"),
+        ("tools: [hang_up, hang_up]", "two tools have the name 'hang_up': a name can be used once"),
+        ("tools: [{type: function, name: t}]", ".webhook: must be given"),
+        (
+            f"tools: [{{type: function, name: t u, webhook: {{{WEBHOOK}}}}}]",
+            ".name: 't u': use 1 to 64 of A-Z a-z 0-9 _ -",
+        ),
+        (
+            f"tools: [{{type: function, name: t, parameters: {{type: array}}, webhook: {{{WEBHOOK}}}}}]",
+            ".parameters: must be of `type: object`",
+        ),
+        (f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, timeout: 1}}}}]", "did you mean `timeout_s`?"),
+        (f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, secret: brief}}}}]", "secret: use 16 characters"),
+        (
+            f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, filler: {{after_s: 2}}}}}}]",
+            ".filler: name what the caller shall hear: `say`, or `sound`",
+        ),
+        ("provider: builtin, pipeline: {brain: {url: 'host/v1', model: m}}", "write it as http://HOST:PORT/v1"),
+        ("provider: builtin, pipeline: {brain: {url: 'http://h/v1'}}", "agents.a.pipeline.brain.model: must be given"),
+        ("pipeline: {}", "pipeline belongs to `provider: builtin`, without `url`"),
+        ("plan_b: {}", "agents.a.plan_b: needs something to do: `say`, `file` or `transfer`"),
+        ("plan_b: {transfer: desk}", "plan_b.transfer: 'desk' is not in transfer.targets; there are: none"),
+        ("plan_b: {file: /no.wav}", "agents.a.plan_b.file: '/no.wav': there is no such file"),
+        ("idle: 1", "agents.a.idle.after_s: 1: input should be greater than or equal to 3"),
+        ("idle: soon", "agents.a.idle: 'soon': write {after_s: 15}"),
+        ("idle: 20, turn_detection: {idle_timeout_ms: 6000}", "would both ask the silent caller: keep one of them"),
+        ("limit: {warn_s: 10}", "agents.a.limit.minutes: must be given"),
+        ("limit: 90", "agents.a.limit.minutes: limits.minutes is 60: no call gets that far; raise it there"),
+        (
+            "timezone: Berlin",
+            "agents.a.timezone: 'Berlin': there is no such time zone: write it as Europe/Berlin",
+        ),
+        ("hold_music: /no.wav", "agents.a.hold_music: '/no.wav': there is no such file"),
+        ("server: {truncate: maybe}", "agents.a.server.truncate: 'maybe': input should be 'yes', 'replace', 'note' or"),
+        ("recovery: 10", "agents.a.recovery: 10: write {patience_s: 10}"),
+        ("recovery: {keep_s: 90}", "agents.a.recovery.keep_s: 90: input should be less than or equal to 60"),
+        ("warm: 50", "agents.a.warm: 50: input should be less than or equal to 20"),
+    ],
+)
+def test_a_fault_of_an_agents_keys_names_what_would_be_right(tmp_path: Path, agent: str, expected: str) -> None:
+    told = faults(tmp_path, f"agents:\n  a: {{{agent}}}")
+    assert any(fault.startswith("sipbridge.yaml:2: agents.a") and expected in fault for fault in told), told
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("limits: {spend: {per_call: 1}}", "limits.spend: nothing has a price: write prices.models.<name>"),
+        ("limits: {spend: 5}", "limits.spend: 5: write {per_call: ...}"),
+        ("prices: {models: {m: {text: 1}}}", "prices.models.m.text: unknown key; did you mean `text_in`?"),
+        ("prices: {models: {'/(/': {text_in: 1}}}", "'/(/': not a regular expression"),
+        ("transcripts: {folder: /no/folder}", "transcripts.folder: '/no/folder': there is no such folder: create it"),
+    ],
+)
+def test_a_fault_of_money_and_transcripts_names_what_would_be_right(tmp_path: Path, text: str, expected: str) -> None:
+    (fault,) = faults(tmp_path, text)
+    assert expected in fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, secret: [geheim]}}}}]",
+        f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, secret: geheim}}}}]",
+        f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, headers: {{Authorization: [geheim]}}}}}}]",
+        f"tools: [{{type: function, name: t, webhook: {{{WEBHOOK}, headers: geheim}}}}]",
+        "tools: [{type: mcp, server_label: s, server_url: 'https://m.example', authorization: [geheim]}]",
+        "provider: builtin, pipeline: {brain: {url: 'http://h/v1', model: m, key: [geheim]}}",
+    ],
+)
+def test_a_secret_of_a_tool_or_pipeline_is_not_shown(tmp_path: Path, text: str) -> None:
+    assert "geheim" not in "".join(faults(tmp_path, f"agents: {{a: {{{text}}}}}"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -374,8 +470,57 @@ agents:
   a: {turn_detection: semantic_vad}
   b: {turn_detection: null}
   c: {turn_detection: {silence_duration_ms: 700}}
+  d: {turn_detection: manual}
 """
     agents = load(write(tmp_path, text), {}).agents
     assert agents["a"].turn_detection == SemanticVad(type="semantic_vad")
     assert agents["b"].turn_detection is None
     assert agents["c"].turn_detection == ServerVad(silence_duration_ms=700)
+    assert agents["d"].turn_detection == OwnTurns(type="manual")
+
+
+def test_short_forms_of_an_agents_sections(tmp_path: Path) -> None:
+    text = """\
+agents:
+  a: {idle: 20, limit: 10, plan_b: "Sorry.", server: {truncate: no}}
+  b: {idle: on}
+  c: {idle: off}
+"""
+    agents = load(write(tmp_path, text), {}).agents
+    a = agents["a"]
+    assert a.idle is not None and a.limit is not None and a.plan_b is not None
+    assert (a.idle.after_s, a.limit.minutes, a.plan_b.say, a.server.truncate) == (20, 10, "Sorry.", "no")
+    assert agents["b"].idle is not None and agents["b"].idle.after_s == 15
+    assert agents["c"].idle is None
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        ("turn_detection: manuel", "agents.a.turn_detection: 'manuel': use 'server_vad', 'semantic_vad', 'manual'"),
+        (
+            "turn_detection: {type: manual, aggressiveness: 7}",
+            "agents.a.turn_detection.aggressiveness: 7: input should",
+        ),
+        ("turn_detection: {type: manual, threshold: 1}", "threshold: unknown key; there are: aggressiveness, min_"),
+        ("tools: [{name: t}]", "agents.a.tools.0: a tool of your own needs `type: function` or `type: mcp`"),
+        ("language: German", "agents.a.language: 'German': write a language as de or en-US"),
+    ],
+)
+def test_a_fault_in_one_of_several_forms_names_a_place_of_the_file(tmp_path: Path, agent: str, expected: str) -> None:
+    told = faults(tmp_path, f"agents:\n  a: {{{agent}}}")
+    assert any(fault.startswith("sipbridge.yaml:2: ") and expected in fault for fault in told), told
+
+
+def test_an_agent_may_be_called_like_a_kind_of_section(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, "agents: {manual: {warm: 50}}")
+    assert "agents.manual.warm: 50" in fault
+
+
+def test_tools_come_from_the_environment_with_commas_between() -> None:
+    config = load(None, {"BRIDGE_AGENTS__DEFAULT__TOOLS": "hang_up,hold"})
+    assert config.agents["default"].tools == ("hang_up", "hold")
+
+
+def test_norwegian_needs_no_quotes(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "agents: {a: {language: no}}"), {}).agents["a"].language == "no"

@@ -55,7 +55,6 @@ async def test_the_handshake_is_created_then_update_then_audio(tmp_path: Path) -
     [
         ({"keys": {"another"}}, "invalid_api_key"),
         ({"models": {"another"}}, "invalid_model"),
-        ({"echo_format": "audio/pcm"}, "format_mismatch"),
     ],
 )
 async def test_a_session_that_is_refused_is_a_503_and_a_clear_line(
@@ -219,15 +218,19 @@ async def test_an_offer_whose_address_cannot_be_reached_is_refused(tmp_path: Pat
         assert answer.status == 488 and answer.header("Warning")[:3] in ("300", "301")
 
 
-async def test_a_server_that_does_not_say_its_formats_is_refused(tmp_path: Path) -> None:
+async def test_a_server_that_does_not_say_its_formats_is_asked_for_pcm_by_name(tmp_path: Path) -> None:
     script = """
 vad: false
 rules:
   - {on: session_update, instead: true, do: [{send: {type: session.updated, session: {type: realtime}}}]}
 """
-    async with bench(tmp_path, script) as (service, _):
-        assert (await refused(service))[0] == 503
-        assert service.events("session.failed")[0]["reason"] == "format_mismatch"
+    async with bench(tmp_path, script) as (service, server), RawPhone() as phone:
+        await phone.invite("127.0.0.1", service.sip_port)
+        (told,) = service.events("session.format_fallback")
+        assert (told["caller"], told["agent"]) == ("PCM24", "PCM24") and told["reason"]
+        asked = [event["session"]["audio"] for _, event in server.sessions[0].received if "session" in event]
+        assert asked[-1]["input"]["format"] == asked[-1]["output"]["format"] == {"type": "audio/pcm", "rate": 24000}
+        await phone.bye()
 
 
 async def test_a_key_in_the_services_own_words_is_not_logged(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def asks(target: str = "desk", *, audio_ms: int = 300, tool: str = "transfer", *
 def agent(method: str = "auto", *, timeout_s: float = 10, **targets: str) -> dict[str, Any]:
     """An agent that may transfer to these."""
     transfer = {"method": method, "timeout_s": timeout_s, "targets": targets}
-    return {"greeting": "Begin.", "tools": ["transfer", "send_digits"], "transfer": transfer}
+    return {"greeting": "Begin.", "tools": ["transfer", "send_digits", "hang_up"], "transfer": transfer}
 
 
 def results(session: AgentSession) -> list[dict[str, Any]]:
