@@ -45,7 +45,7 @@ def calls_of(talkers: list[Talker], server: KilledServer, answered: dict[str, in
 
 @pytest.mark.parametrize(
     ("calls", "at_once"),
-    [(12, 12), pytest.param(200, 36, marks=pytest.mark.alone)],
+    [(12, 12), pytest.param(200, 36, marks=pytest.mark.interop)],
     ids=["12 calls", "200 calls"],
 )
 async def test_a_server_killed_at_a_random_moment_costs_no_call_and_no_word(
