@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -39,6 +40,7 @@ class CallTools:
         """How the uses of tools ended, by word; `built_in` are all of those alike."""
         self._call = call
         self._uses = Bucket(USES_PER_S, USES_AT_ONCE)
+        self._early: deque[tuple[ev.ToolCall, dict[str, Any]]] = deque()  # before the answer
         self._waiting = Waiting(call)
         self._after = AfterSpeech(lambda: self._waiting.is_quiet, lambda: self._waiting.is_silent)
         self._transfer = CallTransfer(
@@ -91,7 +93,8 @@ class CallTools:
             self._webhooks.use(tool, offer.webhook, arguments, caller_speaks=self._caller_speaks)
         else:
             self._note("built_in")
-            self._built_in[tool.name](tool, arguments)
+            self._early.append((tool, arguments))
+            self._begin()
 
     def cancelled(self, call_id: str) -> None:
         """The service wants no result for this call any more."""
@@ -106,6 +109,7 @@ class CallTools:
 
     def heard(self) -> None:
         """Perhaps the caller has heard the last word: then do what was waiting for that (quirk H1)."""
+        self._begin()
         self._after.heard()
         self._waiting.heard()
         self._call.attendance.tools(self.is_busy or self._call.session.is_away)
@@ -128,6 +132,12 @@ class CallTools:
         self._after.close()
         self._waiting.close()
         self._webhooks.close()
+
+    def _begin(self) -> None:
+        """Do what was asked for, but not before the answer: the greeting is asked for while it rings."""
+        while self._early and self._call.answered_at is not None:
+            tool, arguments = self._early.popleft()
+            self._built_in[tool.name](tool, arguments)
 
     @property
     def _caller_speaks(self) -> bool:

@@ -298,3 +298,13 @@ async def test_a_model_that_runs_wild_does_not_use_tools_for_ever() -> None:
         call.use("send_digits", '{"digits": "1"}')
     assert call.tools.outcomes["built_in"] < 60 and call.tools.outcomes["too_many"] > 100
     assert len(call.answers) == 200, "each use has its answer"
+
+
+async def test_keys_are_not_sent_before_the_answer() -> None:
+    call = Call()
+    call.answered_at = None
+    call.use("send_digits", '{"digits": "12"}')
+    assert call.leg.keys == "" and call.answers == []
+    call.answered_at = 1.0
+    call.tools.heard()
+    assert call.leg.keys == "12" and len(call.answers) == 1
