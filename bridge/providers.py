@@ -13,6 +13,8 @@ from bridge.realtime.dialer import Address, Find
 from bridge.realtime.elevenlabs.protocol import ElevenLabsProtocol
 from bridge.realtime.elevenlabs.signed_url import SignedUrl
 from bridge.realtime.gemini.protocol import GeminiProtocol
+from bridge.realtime.gemini.setup import KEY_HEADER
+from bridge.realtime.gemini.setup import URL as GEMINI_URL
 from bridge.realtime.history import History
 from bridge.realtime.live.protocol import LiveProtocol
 from bridge.realtime.openai.dialect import dialect_of
@@ -49,7 +51,7 @@ def _api_key(key: str) -> dict[str, str]:
 
 
 def _google_key(key: str) -> dict[str, str]:
-    return {"x-goog-api-key": key}
+    return {KEY_HEADER: key}
 
 
 def _eleven_key(key: str) -> dict[str, str]:
@@ -84,10 +86,6 @@ class Service:
 
 
 _OPENAI_MODEL = "gpt-realtime-2.1"
-_GEMINI = (
-    "wss://generativelanguage.googleapis.com/ws/"
-    "google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
-)
 SERVICES: Mapping[str, Service] = {
     "openai": Service(_openai, "wss://api.openai.com/v1/realtime", _OPENAI_MODEL, "OPENAI_API_KEY"),
     "live": Service(_live, "wss://api.openai.com/v1/live/sessions", "gpt-live-1", "OPENAI_API_KEY", parameter=""),
@@ -97,7 +95,7 @@ SERVICES: Mapping[str, Service] = {
     "azure-voice-live": Service(_openai, "", "gpt-realtime", "AZURE_OPENAI_API_KEY", _api_key),
     "xai": Service(_openai, "wss://api.x.ai/v1/realtime", "grok-voice-latest", "XAI_API_KEY"),
     "gemini": Service(
-        _gemini, _GEMINI, "gemini-3.8-live", "GEMINI_API_KEY", _google_key, "", frozenset(), Linear(16000)
+        _gemini, GEMINI_URL, "gemini-3.8-live", "GEMINI_API_KEY", _google_key, "", frozenset(), Linear(16000)
     ),
     "elevenlabs": Service(
         _elevenlabs,

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
+from .folder import WritableFolder
 from .section import Section
-
-
-def _writable(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise ValueError("there is no such folder: create it, owned by the user that the service runs as")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError("the service cannot write here: give the folder to the user that it runs as")
-    return folder
 
 
 class Recording(Section):
     """Calls of the agents with `record: true`, kept as stereo WAV files."""
 
-    folder: Annotated[Path, AfterValidator(_writable)] | None = None
+    folder: WritableFolder | None = None
     """Default: nothing is recorded, whatever the agents say."""
     max_minutes: float = Field(default=60, gt=0, le=1440)
     """The longest recording; the call goes on without."""

@@ -16,6 +16,12 @@ from bridge.realtime import events as ev
 from bridge.realtime.history import Remembered
 from bridge.realtime.options import Json
 
+GO_ON = (
+    "The line broke while you were speaking. The caller has heard your last message as far as it stands in the "
+    "conversation. Go on from there: do not greet again, and do not repeat what was heard."
+)
+"""For `Provider.go_on`, where what was said stands in the conversation as messages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Abilities:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.realtime import events as ev
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.elevenlabs.turn_end import ANSWER_S, TurnEnd
 from bridge.realtime.openai.conversation import DELETED
 
@@ -179,5 +180,4 @@ class Turns:
 def keep(table: dict[str, Any], key: str, value: Any) -> None:
     """Add to a table that keeps the newest few."""
     table[key] = value
-    if len(table) > REMEMBERED:
-        del table[next(iter(table))]
+    keep_newest(table, REMEMBERED)

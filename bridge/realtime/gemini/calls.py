@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from bridge.realtime import events as ev
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.faults import Malformed, text
 from bridge.realtime.gemini.messages import tool_response
 from bridge.realtime.options import Json
@@ -106,8 +107,7 @@ class ToolCalls:
             raise Malformed("args is nested too deeply") from error
         call_id = wire_id or self._own_name()
         self._known[call_id] = None
-        if len(self._known) > _REMEMBERED:
-            del self._known[next(iter(self._known))]
+        keep_newest(self._known, _REMEMBERED)
         self._waiting[call_id] = _Called(wire_id, name, name not in self._free)
         return ev.ToolCall(call_id, name, written)
 

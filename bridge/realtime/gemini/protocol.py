@@ -21,7 +21,7 @@ from bridge.realtime.gemini.setup import MODEL, setup, speaks_by_realtime_input,
 from bridge.realtime.gemini.turns import Turns
 from bridge.realtime.history import NOTHING, History, Note, Remembered
 from bridge.realtime.options import Json, SessionOptions
-from bridge.realtime.protocol import Abilities, Alarm
+from bridge.realtime.protocol import GO_ON, Abilities, Alarm
 
 AUDIO_IN = Linear(16000)
 FINAL_CLOSE_CODES: Mapping[int, tuple[str, ...]] = {
@@ -35,10 +35,6 @@ No code is final by itself: 1007 also refuses a resumption, 1008 also ends good 
 `was aborted`, `entity was not found`), 1011 is any fault, the end of a connection's time, and a resumption while the
 former connection still stands. 1000 may be the end of a connection's time too.
 """
-GO_ON = (
-    "The line broke while you were speaking. The caller has heard your last message as far as it stands in the "
-    "conversation. Go on from there: do not greet again, and do not repeat what was heard."
-)
 ANSWER = "Answer what the caller has said last."
 
 

@@ -7,9 +7,9 @@ results of all calls of a response are sent, and then one `response.create`, nev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from bridge.realtime import events as ev
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.faults import ident, inner, member, text, words
 from bridge.realtime.options import Json
 
@@ -111,17 +111,12 @@ class Backend:
         return [ev.ToolCancelled(call_id) for call_id in void]
 
     def _trim(self) -> None:
-        _keep(self._responses, _REMEMBERED)
-        _keep(self._current, _REMEMBERED)
-        _keep(self._calls, _REMEMBERED_CALLS)
-        _keep(self._seen, _REMEMBERED_CALLS)
+        keep_newest(self._responses, _REMEMBERED)
+        keep_newest(self._current, _REMEMBERED)
+        keep_newest(self._calls, _REMEMBERED_CALLS)
+        keep_newest(self._seen, _REMEMBERED_CALLS)
 
     def _settle(self, response_id: str, response: _Response) -> None:
         if response.over and not response.awaited:
             del self._responses[response_id]
             self._due = self._due or response.wanted
-
-
-def _keep(table: dict[str, Any], most: int) -> None:
-    while len(table) > most:
-        del table[next(iter(table))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from bridge.realtime.bounded import keep_newest
+
 _KEPT = 64
 
 
@@ -31,8 +33,7 @@ class CallerTurns:
             self._awaited.pop(item_id, None)
         else:
             self._awaited[item_id] = None
-            while len(self._awaited) > _KEPT:
-                del self._awaited[next(iter(self._awaited))]
+            keep_newest(self._awaited, _KEPT)
         if self._asked:
             self._asked -= 1
             self.own = item_id

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.events import HeardItem, Placed, Role, Truncated
 
 _REMEMBERED = 256
@@ -60,11 +61,7 @@ class Conversation:
     def kill(self, response_id: str) -> None:
         """Nothing of this response is to be heard."""
         self._dead[response_id] = None
-        _trim(self._dead)
-
-    def is_dead(self, response_id: str) -> bool:
-        """Whether a response was interrupted."""
-        return response_id in self._dead
+        keep_newest(self._dead, _REMEMBERED)
 
     def placed(self, item_id: str, role: Role, previous_item_id: str | None) -> Placed | None:
         """An item's place was told: None where that is no news."""
@@ -72,19 +69,14 @@ class Conversation:
         if known and (previous_item_id is None or self._places[item_id] == previous_item_id):
             return None
         self._places[item_id] = previous_item_id
-        _trim(self._places)
+        keep_newest(self._places, _REMEMBERED)
         return Placed(item_id, role, previous_item_id)
-
-    def response_of(self, item_id: str) -> str:
-        """The response that an item belongs to; empty where that was not told."""
-        item = self._items.get(item_id)
-        return item.response_id if item is not None else ""
 
     def item_added(self, response_id: str, item_id: str, *, is_message: bool) -> bool:
         """A response announced an item. False: its response is dead, so the item must be deleted unheard."""
         if item_id not in self._items:
             self._items[item_id] = _Item(response_id, is_message)
-            _trim(self._items)
+            keep_newest(self._items, _REMEMBERED)
         return not (is_message and response_id in self._dead)
 
     def item_done(self, item_id: str) -> None:
@@ -147,7 +139,7 @@ class Conversation:
             return None
         if item is None:  # a server that announces no items: the delta itself is the announcement
             item = self._items[item_id] = _Item(response_id, is_message=True)
-            _trim(self._items)
+            keep_newest(self._items, _REMEMBERED)
         return item
 
     def _announced_only(self, responses: set[str]) -> list[Truncated]:
@@ -167,8 +159,3 @@ def role_of(item: dict[str, Any]) -> Role | None:
         return _MESSAGE_ROLES.get(role) if isinstance(role, str) else None
     named = isinstance(kind, str) and (kind.startswith("function_call") or kind == "mcp_call")
     return "tool" if named else None
-
-
-def _trim(table: dict[str, Any]) -> None:
-    while len(table) > _REMEMBERED:
-        del table[next(iter(table))]

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from bridge.realtime import events as ev
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.faults import FATAL_CODES, Malformed, is_harmless, is_not_truncatable, text, words
 from bridge.realtime.history import NOTHING, AgentWords, History, Remembered
 from bridge.realtime.openai import messages
@@ -24,16 +25,12 @@ from bridge.realtime.openai.reactions import Reactions
 from bridge.realtime.openai.response_slot import ResponseSlot
 from bridge.realtime.openai.tool_calls import CANCELLED, ToolCalls, written
 from bridge.realtime.options import Json, SessionOptions
-from bridge.realtime.protocol import Abilities, Alarm
+from bridge.realtime.protocol import GO_ON, Abilities, Alarm
 
 __all__ = ["GO_ON", "OpenAIProtocol", "Stage"]
 
 _REMEMBERED_REQUESTS = 64
 _ALARMS = 32
-GO_ON = (
-    "The line broke while you were speaking. The caller has heard your last message as far as it stands in the "
-    "conversation. Go on from there: do not greet again, and do not repeat what was heard."
-)
 
 
 FINAL_CLOSE_CODES = frozenset({1000, 3000, 4000})
@@ -266,8 +263,7 @@ class OpenAIProtocol:
 
     def _stands_for(self, item_id: str, original: str) -> None:
         self._originals[item_id] = original
-        while len(self._originals) > _REMEMBERED_REQUESTS:
-            del self._originals[next(iter(self._originals))]
+        keep_newest(self._originals, _REMEMBERED_REQUESTS)
 
     # For the reactions
 
@@ -277,8 +273,7 @@ class OpenAIProtocol:
         event_id = f"br-{self._serial}"
         message["event_id"] = event_id
         self._requests[event_id] = message
-        if len(self._requests) > _REMEMBERED_REQUESTS:
-            del self._requests[next(iter(self._requests))]
+        keep_newest(self._requests, _REMEMBERED_REQUESTS)
         self._out.append(orjson.dumps(self.dialect.message(message)))
         return event_id
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.realtime import events as ev
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.faults import ident, inner, member, milliseconds, some_id, text, words
 from bridge.realtime.openai import messages, tallies
 from bridge.realtime.openai.conversation import DELETED, role_of
@@ -168,8 +169,7 @@ class Reactions:
         if item.get("type") != "mcp_approval_request" or (request_id := ident(item, "id")) in self._approved:
             return
         self._approved[request_id] = None
-        if len(self._approved) > 64:
-            del self._approved[next(iter(self._approved))]
+        keep_newest(self._approved, 64)
         protocol = self._protocol
         approve = approves(protocol.options.tools, words(item, "server_label"), words(item, "name"))
         protocol.send(messages.approval(request_id, approve=approve))

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from bridge.realtime.bounded import keep_newest
 from bridge.realtime.events import ToolCall
 from bridge.realtime.faults import Malformed, ident, text
 from bridge.realtime.options import Json
@@ -48,7 +49,7 @@ class ToolCalls:
             return None
         if item.get("status") == "incomplete":  # why, its response will tell
             self._unfinished[call.call_id] = (call, response_id)
-            _trim(self._unfinished, 8)
+            keep_newest(self._unfinished, 8)
             return None
         return self._tell(call, response_id)
 
@@ -89,11 +90,11 @@ class ToolCalls:
     def _tell(self, call: ToolCall, response_id: str) -> ToolCall:
         self._unfinished.pop(call.call_id, None)
         self._known[call.call_id] = response_id
-        _trim(self._known)
+        keep_newest(self._known, _KEPT)
         turn = self._turns.setdefault(response_id, _Turn({}))
         turn.open[call.call_id] = None
-        _trim(turn.open)
-        _trim(self._turns)
+        keep_newest(turn.open, _KEPT)
+        keep_newest(self._turns, _KEPT)
         return call
 
 
@@ -114,8 +115,3 @@ def approves(tools: tuple[Json, ...], server_label: str, name: str) -> bool:
             names = never.get("tool_names") if isinstance(never, Mapping) else None
             return rule == "never" or (isinstance(names, list | tuple) and name in names)
     return False
-
-
-def _trim(table: dict[str, Any], kept: int = _KEPT) -> None:
-    while len(table) > kept:
-        del table[next(iter(table))]
