@@ -1,7 +1,7 @@
 """Who may call, and how much the service takes on: the gate in front of everything that costs something.
 
-In this order: scanners, the source's network, a password; then for calls: draining, money, calls at a time, calls per
-second.
+In this order: scanners, the source's network, a password; then for calls: draining, money, calls at a time, what the
+machine can do, calls per second.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from bridge.config import Config
 from bridge.peers import Peers, source_of
+from bridge.pressure import Pressure
 from bridge.rates import Bucket, SourceBuckets
 from bridge.records import Refusal
 from bridge.sip.digest import Authority
@@ -45,7 +46,8 @@ OnRefused = Callable[[Refusal, Request, tuple[str, int]], None]
 class Admission:
     """The gate (see `sip.gate`), and the book of calls it needs: tell it `entered` and `left`.
 
-    `on_refused` hears of every refusal, silent ones too, for the metric and the log line. `clock` gives seconds.
+    `on_refused` hears of every refusal, silent ones too, for the metric and the log line. `clock` gives seconds, the
+    same as the rounds that `pressure` hears of; without it no call is refused for what the machine can do.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         on_refused: OnRefused = lambda refusal, request, source: None,
         spending: Spending | None = None,
+        pressure: Pressure | None = None,
     ) -> None:
         self.peers = Peers(config)
         self.draining = False
@@ -65,6 +68,7 @@ class Admission:
         self._registers = bool(config.registrar.users)
         self._clock = clock
         self._spending = spending or Spending(config.limits.spend, clock)
+        self._pressure = pressure
         limits = self._limits = config.limits
         self._trunks = config.trunks
         self._calls = 0
@@ -89,6 +93,8 @@ class Admission:
     def entered(self, trunk: str, host: str) -> None:
         """A call has begun."""
         self._calls += 1
+        if self._pressure is not None:
+            self._pressure.let_in()
         self._of_trunk[trunk] += 1
         self._of_source[source_of(host)] += 1
 
@@ -106,7 +112,14 @@ class Admission:
             return Refusal.DRAINING.word
         if self._spending.hour_is_spent:
             return Refusal.SPEND_HOUR.word
-        return Refusal.FULL.word if self._calls >= self._limits.calls else ""
+        if self._calls >= self._limits.calls:
+            return Refusal.FULL.word
+        return Refusal.OVERLOADED.word if self.overloaded else ""
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether one more call would be too much for the machine."""
+        return self._pressure is not None and self._pressure.refuses(self._calls, self._clock())
 
     # The gate
 
@@ -192,6 +205,8 @@ class Admission:
             return Refusal.SPEND_HOUR
         if self._calls >= self._limits.calls:
             return Refusal.FULL
+        if self.overloaded:
+            return Refusal.OVERLOADED
         if of_trunk is not None and self._of_trunk[admitted.trunk] >= of_trunk:
             return Refusal.FULL_TRUNK
         counts = not (admitted.trusted and of_trunk is not None)

@@ -65,6 +65,7 @@ class Refusal(Enum):
     FULL = ("too_many_calls", 503, 10)
     FULL_TRUNK = ("too_many_calls_of_trunk", 503, 10)
     FULL_SOURCE = ("too_many_calls_of_source", 503, 10)
+    OVERLOADED = ("overloaded", 503, 5)
     TOO_FAST = ("too_many_per_second", 503, 1)
     TOO_FAST_TRUNK = ("too_many_per_second_of_trunk", 503, 1)
     TOO_FAST_SOURCE = ("too_many_per_second_of_source", 503, 1)

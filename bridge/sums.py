@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from bridge.call import Call
@@ -111,6 +112,14 @@ class Sums:
     def is_draining(self) -> bool:
         """Whether SIGTERM came."""
         return self._app.admission.draining
+
+    def is_overloaded(self) -> bool:
+        """Whether a call would be refused because the machine can do no more."""
+        return self._app.admission.overloaded
+
+    def core_taken(self) -> float:
+        """Share of the loop's core in the last second."""
+        return self._app.pressure.taken(time.monotonic())
 
     def sip_connections(self) -> int:
         """TCP and TLS connections that stand."""

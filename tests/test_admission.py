@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.admission import PEER_REQUEST_BURST, REQUEST_BURST, Admission, is_scanner
 from bridge.config import Config
+from bridge.pressure import Pressure
 from bridge.records import Refusal
 from bridge.sip.digest import Authenticator, Credentials
 from bridge.sip.errors import SipError
@@ -22,6 +23,8 @@ PEER, STRANGER = "10.0.0.1", "203.0.113.9"
 class Desk:
     """An admission with a clock by hand, and what it told of refusals."""
 
+    pressure: Pressure | None = None
+
     def __init__(self, **sections: object) -> None:
         self.now = 100.0
         self.told: list[Refusal] = []
@@ -32,6 +35,7 @@ class Desk:
             clock=lambda: self.now,
             on_refused=lambda refusal, request, source: self.told.append(refusal),
             spending=self.spending,
+            pressure=self.pressure,
         )
 
     def judge(self, host: str = PEER, method: str = "INVITE", extra: str = "") -> Verdict:
@@ -360,6 +364,43 @@ def test_an_hour_that_is_spent_refuses_calls_and_nothing_else() -> None:
     assert desk.word(method="OPTIONS") == ""
     desk.admission.draining = True
     assert desk.word() == "draining"
+
+
+# The machine
+
+
+class Machine(Pressure):
+    """One that carries two calls, and no clock."""
+
+    def __init__(self) -> None:
+        super().__init__(0.005, lambda: 0, lambda: (0.0, 0.0))
+        self.begun = 0
+
+    def let_in(self) -> None:
+        self.begun += 1
+
+    def refuses(self, calls: int, now: float) -> bool:
+        return calls >= 2
+
+
+def test_a_machine_that_can_do_no_more_takes_no_calls_and_all_else() -> None:
+    class Busy(Desk):
+        pressure = machine = Machine()
+
+    desk, machine = Busy(limits={"calls_per_second": 3}), Busy.machine
+    assert [desk.call(), desk.call(), desk.call()] == ["", "", "overloaded"]
+    assert machine.begun == 2
+    verdict = desk.judge()
+    assert isinstance(verdict, SipError)
+    assert (verdict.status, verdict.headers[0]) == (503, ("Retry-After", "5"))
+    assert desk.admission.overloaded and desk.admission.closed() == "overloaded", "OPTIONS says it too"
+    assert desk.word(method="OPTIONS") == ""
+    desk.admission.left("", PEER)
+    assert desk.admission.closed() == "" and desk.word() == "", "those who were refused took no token"
+
+
+def test_without_a_machine_to_spare_nothing_is_overloaded() -> None:
+    assert not Desk().admission.overloaded
 
 
 def test_every_refusal_says_its_word_once() -> None:

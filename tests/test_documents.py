@@ -222,10 +222,12 @@ class Nothing:
     def calls_active(self) -> int:
         return 0
 
-    calls_limit = rtp_ports_free = sip_connections = calls_active
+    calls_limit = rtp_ports_free = sip_connections = core_taken = calls_active
 
     def is_draining(self) -> bool:
         return False
+
+    is_overloaded = is_draining
 
     def registrations(self) -> list[tuple[str, bool]]:
         return [("pbx/600", True)]
@@ -323,7 +325,7 @@ def test_the_table_of_providers_is_true() -> None:
         name = words(row[0])[0]
         service = SERVICES.get(name, COMPATIBLE)
         agent = Agent.model_construct(provider=name)
-        protocol = service.make(SessionOptions(service.linear), NOTHING, agent)
+        protocol = service.maker(agent)(SessionOptions(service.linear), NOTHING)
         dialect = getattr(protocol, "dialect", None)  # of servers compatible with OpenAI's
         laws = [law.name.lower() for law in Law if law in service.laws and (dialect is None or dialect.g711)]
         heard = dialect.truncate if dialect is not None and protocol.abilities.told_what_was_heard else "no"

@@ -25,6 +25,12 @@ class Gauges:
     def registrations(self) -> list[tuple[str, bool]]:
         return [("pbx/600", True), ("carrier/7", False)]
 
+    def is_overloaded(self) -> bool:
+        return False
+
+    def core_taken(self) -> float:
+        return 0.25
+
     def rtp_ports_free(self) -> int:
         return 97
 
@@ -51,6 +57,8 @@ def test_a_scrape_sums_what_all_readers_add() -> None:
     assert seen["sipbridge_digits_total"] == 4
     assert seen["sipbridge_calls_active"] == 3
     assert seen["sipbridge_rtp_ports_free"] == 97
+    assert seen["sipbridge_core_taken_ratio"] == 0.25
+    assert seen["sipbridge_overloaded"] == 0
     assert seen["sipbridge_sip_connections_open"] == 3
     assert seen["sipbridge_registered[pbx/600]"] == 1
     assert seen["sipbridge_registered[carrier/7]"] == 0

@@ -56,6 +56,11 @@ class Limits(Section):
     calls: int = Field(default=200, ge=1)
     calls_per_second: float = Field(default=50, gt=0)
     per_source: PerSource = PerSource()
+    late_ms: float = Field(default=5, ge=0, le=100)
+    """A round of the pacer that begins so late is late; with too many of them, or the core full, no call is let in.
+
+    The default is a quarter of a packet: what a phone's jitter buffer does not notice. 0: never.
+    """
     minutes: float = Field(default=60, gt=0)
     """The longest call."""
     session_timeout_s: float = Field(default=8, gt=0, le=60)
