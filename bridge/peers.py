@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from bridge.config import Config
 
@@ -66,6 +67,7 @@ def source_of(host: str) -> str:
     return str(address) if address.version == 4 else address.exploded[:19]
 
 
+@lru_cache(1024)
 def _address(host: str) -> _Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from bridge.audio.format import Format
@@ -16,7 +17,7 @@ from bridge.realtime.dialer import Dialer
 from bridge.realtime.events import Event
 from bridge.realtime.history import NOTHING, History
 from bridge.realtime.lasting import LastingSession
-from bridge.realtime.options import Json, SessionOptions
+from bridge.realtime.options import PCM, Json, SessionOptions
 from bridge.realtime.patience import Patience
 from bridge.realtime.session import Session
 from bridge.realtime.transcript import Transcript
@@ -51,6 +52,7 @@ class Profile:
         self.name = name
         self._agent = agent
         self._service = service_of(agent)
+        self._make = self._service.maker(agent)
         self._append_ms = append_ms
         self._key = key_of(self._service, agent, environ)
         hide(self._key)
@@ -73,6 +75,8 @@ class Profile:
             hide(secret)
         self._instructions = Template.parse(agent.instructions) if agent.instructions else None
         self._greeting = Template.parse(agent.greeting) if agent.greeting else None
+        self._named = frozenset[str]().union(*(text.keys for text in (self._instructions, self._greeting) if text))
+        self._plain_options = self._options_of_all()
 
     def open(self) -> None:
         """Begin to keep connections ready."""
@@ -126,12 +130,10 @@ class Profile:
 
     def session(self, audio: Format, variables: Mapping[str, str] = _NOBODY, history: History = NOTHING) -> Session:
         """A session of this agent, not yet open. `variables` are the call's, by name (`records.Origin.variables`)."""
-        agent = self._agent
-        now = moment(datetime.now(UTC), agent.timezone, agent.language)
         # What a caller has written is one line: he must not add lines of his own to the instructions.
         told = {name: _CONTROL.sub(" ", value)[:VALUE_LENGTH] for name, value in variables.items()}
-        options = self._options(audio, {**now, **told, "agent": self.name})
-        return Session(self._service.make(options, history, self._agent), self._dialer, append_ms=self._append_ms)
+        options = self._options(audio, {**self._moment(), **told, "agent": self.name})
+        return Session(self._make(options, history), self._dialer, append_ms=self._append_ms)
 
     def lasting(
         self,
@@ -157,24 +159,35 @@ class Profile:
         A session itself has no place for metadata (only its tracing has, which would switch tracing on), and a caller's
         number does not leave unless the configuration names it.
         """
-        texts = [text for text in (self._instructions, self._greeting) if text]
-        named = frozenset[str]().union(*(text.keys for text in texts))
         chosen = {
             (header[1] if (header := _HEADER.match(name)) else name): value[:METADATA_LENGTH]
             for name, value in variables.items()
-            if value and name not in OF_THE_MOMENT and (name in named or _HEADER.match(name))
+            if value and name not in OF_THE_MOMENT and (name in self._named or _HEADER.match(name))
         }
         return chosen | {"purpose": "greeting"}
 
+    def _moment(self) -> Mapping[str, str]:
+        """Time and date of now, where a text names them."""
+        if self._named.isdisjoint(OF_THE_MOMENT):
+            return _NOBODY
+        return moment(datetime.now(UTC), self._agent.timezone, self._agent.language)
+
     def _options(self, audio: Format, variables: Mapping[str, str]) -> SessionOptions:
+        return replace(
+            self._plain_options,
+            audio=audio,
+            instructions=self._instructions.render(variables) if self._instructions else None,
+            greeting=self._greeting.render(variables) if self._greeting is not None else self._agent.greeting,
+            metadata=self.metadata(variables),
+        )
+
+    def _options_of_all(self) -> SessionOptions:
+        """What all sessions are asked for alike."""
         agent = self._agent
         return SessionOptions(
-            audio=audio,
+            audio=PCM,
             model=model_of(self._service, agent, self.name),
             language=agent.language,
-            instructions=self._instructions.render(variables) if self._instructions else None,
-            greeting=self._greeting.render(variables) if self._greeting is not None else agent.greeting,
-            metadata=self.metadata(variables),
             voice=agent.voice,
             speed=agent.speed,
             turn_detection=_turn_detection(agent),

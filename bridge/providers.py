@@ -22,23 +22,24 @@ from bridge.realtime.openai.protocol import OpenAIProtocol
 from bridge.realtime.options import PCM, SessionOptions
 from bridge.realtime.protocol import Provider
 
-Make = Callable[[SessionOptions, History, Agent], Provider]
+Make = Callable[[SessionOptions, History], Provider]
 
 
-def _openai(options: SessionOptions, history: History, agent: Agent) -> Provider:
-    return OpenAIProtocol(options, history, dialect_of(agent.provider, agent.server.changes()))
+def _openai(agent: Agent) -> Make:
+    dialect = dialect_of(agent.provider, agent.server.changes())
+    return lambda options, history: OpenAIProtocol(options, history, dialect)
 
 
-def _live(options: SessionOptions, history: History, agent: Agent) -> Provider:
-    return LiveProtocol(options, history)
+def _live(agent: Agent) -> Make:
+    return LiveProtocol
 
 
-def _gemini(options: SessionOptions, history: History, agent: Agent) -> Provider:
-    return GeminiProtocol(options, history)
+def _gemini(agent: Agent) -> Make:
+    return GeminiProtocol
 
 
-def _elevenlabs(options: SessionOptions, history: History, agent: Agent) -> Provider:
-    return ElevenLabsProtocol(options, history)
+def _elevenlabs(agent: Agent) -> Make:
+    return ElevenLabsProtocol
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -62,7 +63,8 @@ def _eleven_key(key: str) -> dict[str, str]:
 class Service:
     """One provider."""
 
-    make: Make
+    maker: Callable[[Agent], Make]
+    """What makes the sessions of one agent."""
     url: str = ""
     """Empty: it must be configured."""
     model: str = ""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.proxy import get_proxy
-from websockets.uri import parse_uri
+from websockets.uri import WebSocketURI, parse_uri
 
 from bridge.realtime.names import Names
 from bridge.realtime.tls import ResumingContext
@@ -56,6 +56,16 @@ class Warm(Protocol):
         """One that is alive; None when there is none."""
 
 
+class _Connection(ClientConnection):
+    """One that is freed when it is gone: what ended it is kept in it, and would keep its frames, and these itself."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for fault in (self.protocol.handshake_exc, self.protocol.parser_exc):
+            if fault is not None:
+                _bare(fault)
+
+
 class Dialer:
     """Opens sockets to one provider, for one agent. All of them share one TLS context and what DNS said."""
 
@@ -68,6 +78,7 @@ class Dialer:
         self._secure = address.url.startswith("wss:") or find is not None
         self._tls = tls or (ResumingContext.default() if self._secure else None)
         self._names = Names()
+        self._proxy: tuple[tuple[bool, str, int], str | None] | None = None  # of the last host
 
     async def connect(self) -> ClientConnection:
         """An open socket. Raises SessionFailed."""
@@ -81,21 +92,31 @@ class Dialer:
             return await self._connected(address)
         except InvalidStatus as error:
             status = error.response.status_code
-            raise SessionFailed(f"http_{status}", f"the service answered the upgrade with {status}") from error
+            error.args = ()
+            del error.response  # it knows the error, and each would keep the other
+            raise SessionFailed(f"http_{status}", f"the service answered the upgrade with {status}") from None
         except InvalidURI as error:  # its text is the whole URL, in which a secret may stand
             raise SessionFailed("unreachable", "the service's address is no ws:// or wss:// URL") from error
         except (InvalidHandshake, OSError, EOFError) as error:
-            raise SessionFailed("unreachable", str(error) or type(error).__name__) from error
+            raise SessionFailed("unreachable", str(error) or type(error).__name__) from _bare(error)
 
     async def _connected(self, address: Address) -> ClientConnection:
         uri = parse_uri(address.url)
-        known = None if get_proxy(uri) else await self._names.address(uri.host, uri.port)
+        proxy = self._proxy_for(uri)
+        known = await self._names.address(uri.host, uri.port) if proxy is None else None
         if known is not None:
             try:
-                return await self._connect(address, host=known, port=uri.port)
+                return await self._connect(address, proxy=None, host=known, port=uri.port)
             except (OSError, EOFError):
                 self._names.forget(uri.host, uri.port)  # one of several may be down: the system tries them all
-        return await self._connect(address)
+        return await self._connect(address, proxy=proxy)
+
+    def _proxy_for(self, uri: WebSocketURI) -> str | None:
+        """What the environment says, read once for a host: the variables are many, and stay."""
+        where = uri.secure, uri.host, uri.port
+        if self._proxy is None or self._proxy[0] != where:
+            self._proxy = where, get_proxy(uri)
+        return self._proxy[1]
 
     async def _connect(self, address: Address, **where: Any) -> ClientConnection:
         connection = await connect(
@@ -106,6 +127,7 @@ class Dialer:
             max_size=MAX_MESSAGE_BYTES,
             ping_timeout=PING_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
+            create_connection=_Connection,
             **where,
         )
         _give_up_soon(connection)
@@ -117,3 +139,12 @@ def _give_up_soon(connection: ClientConnection) -> None:
     raw = connection.transport.get_extra_info("socket")
     if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
+
+
+def _bare(error: Exception) -> Exception:
+    """An error without the frames that it came through, nor those of its causes."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error

@@ -11,6 +11,10 @@ from .message import Request, Response
 from .transaction import State
 
 
+def _nothing(*_: object) -> None:
+    """Whoever answered knows the end."""
+
+
 class Acceptance:
     """Sends a 2xx, repeats it at T1 doubling to T2, gives up after 64*T1.
 
@@ -59,7 +63,8 @@ class Acceptance:
             return
         self._acknowledged = True
         self.stop()
-        self._on_ack(ack)
+        on_ack, _ = self._leave()
+        on_ack(ack)
 
     def _again(self) -> None:
         if self._exchange.state is State.ACCEPTED:
@@ -73,7 +78,14 @@ class Acceptance:
             del self._core.acceptances[self._key]
         if not self._acknowledged:
             self._acknowledged = True
-            self._on_timeout()
+            _, on_timeout = self._leave()
+            on_timeout()
+
+    def _leave(self) -> tuple[Callable[[Request], None], Callable[[], None]]:
+        """Whom the end is told, once: one of the two. From here they are not kept."""
+        told = self._on_ack, self._on_timeout
+        self._on_ack = self._on_timeout = _nothing
+        return told
 
     def stop(self) -> None:
         """Repeat no more."""

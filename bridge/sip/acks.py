@@ -8,16 +8,17 @@ from .dialog import Dialog
 from .headers import Headers
 from .layer import Path
 from .message import Request, Response
+from .part import Part
 
 if TYPE_CHECKING:
     from .session import Session
 
 
-class Acks:
+class Acks(Part):
     """Sends them, the same one again for each repeat of a 2xx. Remembers those of the latest INVITE."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        super().__init__(session)
         self._sent: dict[tuple[str, int], tuple[Request, Path]] = {}
 
     def send(self, dialog: Dialog, invite: Request, response: Response) -> None:

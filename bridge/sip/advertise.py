@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
+
+from .literals import literal
 
 LIFE_S = 60.0
 """How long a detected address is believed, in seconds: hosts move between networks."""
@@ -16,17 +18,16 @@ _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 def family_of(host: str) -> socket.AddressFamily | None:
     """AF_INET or AF_INET6 of an IP literal; None for a name."""
-    try:
-        address = ip_address(host)
-    except ValueError:
+    address = literal(host)
+    if address is None:
         return None
     return socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
 
 
 def is_wildcard(host: str) -> bool:
     """Whether a bound host means every interface."""
-    family = family_of(host)
-    return family is not None and ip_address(host).is_unspecified
+    address = literal(host)
+    return address is not None and address.is_unspecified
 
 
 AUTO = "auto"

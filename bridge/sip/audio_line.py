@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
+from .literals import literal
 from .sdes import Crypto, usable
 from .sdp import DIRECTIONS, Attribute, Connection, Media
 
@@ -102,10 +103,8 @@ def packet_time(media: Media) -> int:
 
 def is_nowhere(host: str) -> bool:
     """Whether it is the unspecified address: an old-style hold (RFC 2543)."""
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False
+    address = literal(host)
+    return address is not None and address.is_unspecified
 
 
 def fault_of(connection: Connection | None, local_address: str) -> Fault | None:
@@ -115,9 +114,8 @@ def fault_of(connection: Connection | None, local_address: str) -> Fault | None:
     """
     if connection is None:
         return ADDRESS
-    try:
-        address = ip_address(connection.host)
-    except ValueError:
+    address = literal(connection.host)
+    if address is None:
         return None
     if "%" in connection.host:
         return ADDRESS  # a zone means something on one machine only (RFC 4007 section 11.2)

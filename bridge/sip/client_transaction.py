@@ -127,7 +127,7 @@ class Client(Transaction):
 def refusal_ack(invite: Request, response: Response) -> Request:
     """The ACK for a 300-699 answer: same branch, the To of the answer (RFC 3261 17.1.1.3)."""
     kept = [line for line in invite.lines if line.key in ("from", "call-id", "route")]
-    via = next(invite.lines.lines("Via"))
-    to = next(response.lines.lines("To"))
+    via = invite.lines.lines("Via")[0]
+    to = response.lines.lines("To")[0]
     own = Headers.make((("CSeq", f"{invite.cseq.number} ACK"), ("Max-Forwards", "70")))
     return Request(Headers((via, *kept, to, *own)), b"", "ACK", invite.uri)

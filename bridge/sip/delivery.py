@@ -48,7 +48,7 @@ class Delivery:
         authenticator: Authenticator | None = None,
     ) -> None:
         self.exchange: Exchange | None = None
-        """The client transaction of the latest try; None before the first."""
+        """The client transaction of the latest try; None before the first, and when none is known to come."""
         self._core = core
         self._make = make
         self._on_response = on_response
@@ -59,7 +59,8 @@ class Delivery:
         self._challenges = CHALLENGES_ANSWERED
         self._flow: Path | None = None
         """The connection or hole that is tried first; None when there is none, or when it has failed."""
-        self._locate: Callable[[], None] = lambda: None
+        self._hop: Uri | None = None
+        self._prefer: Path | None = None
         self._insists = True
         self._abandoned = False
 
@@ -75,8 +76,7 @@ class Delivery:
 
     def begin(self, hop: Uri, prefer: Path | None, flow: Path | None) -> None:
         """Find the servers and send; over `flow`, a connection that stands, without asking anybody."""
-        self._locate = lambda: self._core.locate(hop, prefer, self._located)
-        self._flow = flow
+        self._hop, self._prefer, self._flow = hop, prefer, flow
         if flow is not None:
             self._paths = [flow]
             self._send()
@@ -94,6 +94,16 @@ class Delivery:
     def abandon(self) -> None:
         """Call nobody back any more, and try no further."""
         self._abandoned = True
+        self._make, self._on_response, self._on_failure = _never, _nothing, _nothing
+
+    def _ended(self, exchange: Exchange) -> None:
+        """A transaction is over, and with the last one everything; whoever asked for it is not kept any longer."""
+        if exchange is self.exchange:
+            self.abandon()
+
+    def _locate(self) -> None:
+        assert self._hop is not None
+        self._core.locate(self._hop, self._prefer, self._located)
 
     def _located(self, paths: list[Path]) -> None:
         if self._abandoned:
@@ -114,6 +124,7 @@ class Delivery:
         self._tries += 1
         failed = partial(self._failed, self._tries)
         self.exchange = self._core.layer.request(request, path, self._responded, failed)
+        self.exchange.on_over = self._ended
 
     def _responded(self, response: Response) -> None:
         if self._abandoned:
@@ -152,6 +163,7 @@ class Delivery:
         flow, self._flow = self._flow, None
         if flow is None or (reason == "timeout" and not flow.transport.reliable):
             return False
+        self.exchange = None
         self._locate()
         return True
 
@@ -165,7 +177,17 @@ class Delivery:
 
     def _give_up(self, reason: str) -> None:
         if not self._abandoned:
-            self._on_failure(reason)
+            on_failure = self._on_failure
+            self.abandon()
+            on_failure(reason)
+
+
+def _never(path: Path) -> Request:
+    raise AssertionError("nothing is sent any more")
+
+
+def _nothing(*_: object) -> None:
+    """Nobody is told any more."""
 
 
 def _seconds(response: Response) -> float:

@@ -119,7 +119,7 @@ class Dialog:
 
 
 def _exact(message: Message, name: str) -> str:
-    return next(message.lines.lines(name)).exact
+    return message.lines.lines(name)[0].exact
 
 
 def target_of(message: Message) -> Uri:

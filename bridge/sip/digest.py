@@ -260,7 +260,7 @@ class Authority:
         return SipError(self._status, self._phrase, reason=reason, headers=headers)
 
     def _presented(self, request: Request) -> Authorization | None:
-        for line in list(request.lines.lines(self._reads))[:MAX_CHALLENGES]:
+        for line in request.lines.lines(self._reads)[:MAX_CHALLENGES]:
             answer = Authorization.parse(line.exact)
             if answer is not None and answer.realm == self.realm:
                 return answer

@@ -57,7 +57,7 @@ class Framer:
         self._searched = 0
         self._end: int | None = None  # of the message at the front; None until its head is whole
         self._half_ping = b""
-        self._error: FramingError | None = None
+        self._error: FramingError | None = None  # never raised itself: it would keep the frames that it came through
 
     def feed(self, data: bytes) -> Iterator[bytes | KeepAlive]:
         """Take bytes of the stream; gives the messages and keep-alives that are whole now, in their order.
@@ -71,7 +71,7 @@ class Framer:
 
     def _next(self) -> bytes | KeepAlive | None:
         if self._error is not None:
-            raise self._error
+            raise FramingError(self._error, self._error.head)
         if not self.partial:
             pings = self._skip_empty_lines()
             if pings:
@@ -119,7 +119,7 @@ class Framer:
         self._error = FramingError(error, head)
         self._buffer.clear()
         self.partial = False
-        return self._error
+        return FramingError(error, head)
 
 
 def _beginning(rest: bytes) -> bytes:

@@ -17,6 +17,7 @@ _PARAMETER = re.compile(
     re.DOTALL,
 )
 _PIECE = re.compile(r"[^\"\\<>,;]+|\\.?|.", re.DOTALL)
+_PROTECTS = re.compile(r"[\"\\<>]")
 
 
 def is_token(text: str) -> bool:
@@ -29,6 +30,8 @@ def split(text: str, separator: str) -> list[str]:
 
     Raises SipError when a quote or a bracket stays open.
     """
+    if _PROTECTS.search(text) is None:  # as most
+        return [piece.strip() for piece in text.split(separator)]
     return [text[start:end].strip() for start, end in spans(text, separator)]
 
 

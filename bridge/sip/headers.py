@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .errors import SipError, malformed
 from .grammar import is_token, split
+from .remembered import remembered
 
 COMPACT = {
     "a": "Accept-Contact",
@@ -49,14 +51,7 @@ class HeaderLine:
     @classmethod
     def parse(cls, raw: str) -> HeaderLine:
         """Read one line, folded ones included; SipError 400 when it is no header."""
-        name, colon, value = raw.partition(":")
-        name = name.rstrip(" \t")
-        if not colon or not is_token(name):
-            raise malformed("Malformed header line")
-        unfolded = _unfold(value)
-        if _CONTROL.search(unfolded):
-            raise SipError(400, "Control character in header", reason="control_character")
-        return cls(key_of(name), printable(unfolded), raw)
+        return _read(raw)
 
     @property
     def exact(self) -> str:
@@ -66,9 +61,26 @@ class HeaderLine:
     @classmethod
     def make(cls, name: str, value: str) -> HeaderLine:
         """A line of our own. ValueError when it would break out of its line."""
-        if not is_token(name) or _CONTROL.search(value):
-            raise ValueError(f"not a header: {name!r}")
-        return cls(key_of(name), printable(value), f"{name}: {value}")
+        return _made(value, name)
+
+
+@remembered
+def _read(raw: str) -> HeaderLine:
+    name, colon, value = raw.partition(":")
+    name = name.rstrip(" \t")
+    if not colon or not is_token(name):
+        raise malformed("Malformed header line")
+    unfolded = _unfold(value)
+    if _CONTROL.search(unfolded):
+        raise SipError(400, "Control character in header", reason="control_character")
+    return HeaderLine(key_of(name), printable(unfolded), raw)
+
+
+@remembered
+def _made(value: str, name: str) -> HeaderLine:
+    if not is_token(name) or _CONTROL.search(value):
+        raise ValueError(f"not a header: {name!r}")
+    return HeaderLine(key_of(name), printable(value), f"{name}: {value}")
 
 
 def _unfold(value: str) -> str:
@@ -88,6 +100,10 @@ def key_of(name: str) -> str:
     return COMPACT.get(lowered, lowered).lower()
 
 
+_sought = lru_cache(256)(key_of)
+"""The same for the names that we look for: few, and the same ones for every message."""
+
+
 class Headers(tuple[HeaderLine, ...]):
     """Header lines in their order."""
 
@@ -98,14 +114,18 @@ class Headers(tuple[HeaderLine, ...]):
         """Lines of our own from names and values."""
         return cls(HeaderLine.make(name, value) for name, value in pairs)
 
-    def lines(self, name: str) -> Iterator[HeaderLine]:
+    def lines(self, name: str) -> list[HeaderLine]:
         """The lines of one header."""
-        key = key_of(name)
-        return (line for line in self if line.key == key)
+        key = _sought(name)
+        return [line for line in self if line.key == key]
 
     def first(self, name: str) -> str | None:
         """Value of the first line of that name, unfolded; None when there is none."""
-        return next((line.value for line in self.lines(name)), None)
+        key = _sought(name)
+        for line in self:
+            if line.key == key:
+                return line.value
+        return None
 
     def values(self, name: str) -> list[str]:
         """Every value of a header that is a comma-separated list, over all its lines."""

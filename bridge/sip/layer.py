@@ -64,10 +64,22 @@ class Exchange:
     """A transaction on its path: performs what the machine asks for and tells its user.
 
     `on_message` gets responses (client) or the ACK of a 2xx (server), `on_failure` "timeout" or
-    "transport_error", `on_cancel` nothing. `tag` is the To tag of our answers.
+    "transport_error", `on_cancel` nothing, and `on_over`, when nothing comes any more, the transaction itself.
+    `tag` is the To tag of our answers.
     """
 
-    __slots__ = ("_alarm", "_key", "_layer", "machine", "on_cancel", "on_failure", "on_message", "path", "tag")
+    __slots__ = (
+        "_alarm",
+        "_key",
+        "_layer",
+        "machine",
+        "on_cancel",
+        "on_failure",
+        "on_message",
+        "on_over",
+        "path",
+        "tag",
+    )
 
     def __init__(
         self,
@@ -82,6 +94,7 @@ class Exchange:
         self.on_message: Callable[[Message], None] = _nothing
         self.on_failure: Callable[[str], None] = _nothing
         self.on_cancel: Callable[[], None] = _nothing
+        self.on_over: Callable[[Exchange], None] = _nothing
         self._layer = layer
         self._key = key
         self._alarm: Alarm | None = None
@@ -100,6 +113,12 @@ class Exchange:
         if self.state is not State.ACCEPTED:
             self._layer.stats.respond(response.status)
         self.perform(self.machine.respond(response, self._layer.clock()))
+
+    def leave(self) -> None:
+        """It is over: its user hears so, and nothing else of it, and is not kept by it any longer."""
+        over = self.on_over
+        self.on_message = self.on_failure = self.on_cancel = self.on_over = _nothing
+        over(self)
 
     def terminate(self) -> None:
         """Forget the transaction at once."""
@@ -258,6 +277,7 @@ class TransactionLayer:
             origin = _origin(exchange.machine.request)
             if self._origins.get(origin) is exchange:
                 del self._origins[origin]
+        exchange.leave()
 
 
 def server_key(request: Request, method: str) -> Key:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from .address import Address
 from .errors import SipError, malformed, phrase_for
 from .grammar import is_token, parse_number, spans, split
-from .headers import HeaderLine, Headers, printable
+from .headers import HeaderLine, Headers, key_of, printable
+from .remembered import remembered
 from .uri import Uri
 from .via import Via, stamp
 
@@ -18,7 +19,9 @@ VERSION = "SIP/2.0"
 MAX_LINES = 200
 """Header lines in one message; more are a flood, not a call. The first of them are enough to answer 513."""
 
-_SINGLE = ("Call-ID", "CSeq", "From", "To", "Content-Length", "Max-Forwards", "Content-Type")
+_SINGLE = {
+    key_of(name): name for name in ("Call-ID", "CSeq", "From", "To", "Content-Length", "Max-Forwards", "Content-Type")
+}
 _HEAD_END = re.compile(rb"\r\n\r\n|\n\n")
 _LINE_END = re.compile(r"\r\n|\n")
 _STATUS_LINE = re.compile(r"(SIP/\d+\.\d+) ([1-6]\d\d)(?: (.*))?\Z", re.IGNORECASE)
@@ -35,10 +38,15 @@ class CSeq:
 
     @classmethod
     def parse(cls, text: str) -> CSeq:
-        words = text.split()
-        if len(words) != 2 or not is_token(words[1]):
-            raise malformed("Malformed CSeq")
-        return cls(parse_number(words[0], "CSeq", 2**31 - 1), words[1])
+        return _cseq(text)
+
+
+@remembered
+def _cseq(text: str) -> CSeq:
+    words = text.split()
+    if len(words) != 2 or not is_token(words[1]):
+        raise malformed("Malformed CSeq")
+    return CSeq(parse_number(words[0], "CSeq", 2**31 - 1), words[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +106,9 @@ class Message:
 
     def check(self) -> None:
         """Raise SipError 400 for a header without which nothing works, absent or malformed."""
-        for name in _SINGLE:
-            if sum(1 for _ in self.lines.lines(name)) > 1:
+        keys = [line.key for line in self.lines]
+        for key, name in _SINGLE.items():
+            if keys.count(key) > 1:
                 raise malformed(f"Repeated {name}")
         if not all(piece for value in self.headers("Via") for piece in split(value, ";")):
             raise malformed("Malformed Via")

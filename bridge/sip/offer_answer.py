@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 
 from . import audio_line
 from .audio_line import G711, OFFERED, PLAIN, PTIME_MS, SECURE, TELEPHONE_EVENT, Fault, Tiers, intersection
 from .errors import SipError
+from .literals import spelled
 from .sdes import Crypto, Policy, Security, accepted, answered
 from .sdp import Connection, Media, Origin, SessionDescription
 from .uri import host_port
@@ -221,12 +221,12 @@ def _negotiated(description: SessionDescription, media: Media, codec: tuple[str,
         number,
         number,
         audio_line.telephone_event(media, name),
-        _plain(connection.host),
+        spelled(connection.host),
         media.port,
         direction,
         audio_line.packet_time(media),
         receives_as=((number, name),),
-        rtcp=audio_line.rtcp(media, _plain(connection.host)),
+        rtcp=audio_line.rtcp(media, spelled(connection.host)),
     )
 
 
@@ -238,14 +238,6 @@ def _codec(media: Media, preferences: Tiers) -> tuple[str, int] | None:
 def _place(description: SessionDescription) -> int:
     """Which m= of a description of ours is the audio: the one that is on."""
     return next((at for at, media in enumerate(description.media) if media.port != 0), 0)
-
-
-def _plain(host: str) -> str:
-    """One spelling per IP address."""
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        return host
 
 
 def _origin(local_address: str, session_id: int, version: int) -> Origin:

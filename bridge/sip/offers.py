@@ -15,6 +15,7 @@ from .errors import SipError
 from .layer import Exchange
 from .message import Request, Response
 from .offer_answer import continued
+from .part import Part
 from .sdp import SessionDescription
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ PATIENCE_S = 180.0
 RETRY_AFTER_S = 2
 
 
-class Offers:
+class Offers(Part):
     """The descriptions of one call, and whose turn it is to offer."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.local_sdp = b""
         self.pending = False
         """Whether an offer of ours waits for its answer: the peer may not offer then."""
@@ -40,7 +42,6 @@ class Offers:
         """Whether a change of ours is under way, perhaps waiting for its next try: we may not begin another then."""
         self.unanswered = False
         """Whether an offer of the peer waits for ours: while a call rings without a description of ours."""
-        self._session = session
 
     def describe(self, sdp: bytes) -> None:
         """Make `sdp` our description, as the next version of the last one."""
@@ -133,7 +134,8 @@ class Offers:
 
     def _take(self, exchange: Exchange, offer: SessionDescription | None) -> None:
         """Ask the owner of the call what to say to an offer, and say it from now on."""
-        reply = self._session.on_offer(offer)
+        on_offer = self._session.on_offer
+        reply = on_offer(offer) if on_offer is not None else 488 if offer is not None else self.local_sdp
         if isinstance(reply, int):
             raise SipError(reply, headers=self._warning(exchange, reply))
         self.describe(reply)

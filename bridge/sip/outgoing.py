@@ -320,7 +320,7 @@ class OutgoingCall(Session):
 def cancel_for(invite: Request, word: str = "") -> Request:
     """The CANCEL of an INVITE of ours (RFC 3261 section 9.1)."""
     kept = [line for line in invite.lines if line.key in ("from", "to", "call-id", "route")]
-    via = next(invite.lines.lines("Via"))
+    via = invite.lines.lines("Via")[0]
     own = [MAX_FORWARDS, ("CSeq", f"{invite.cseq.number} CANCEL")]
     if word:
         own.append(("Reason", f'SIP;cause=487;text="{word}"'))

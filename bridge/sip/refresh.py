@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from . import session_timer
 from .alarms import Alarm
 from .message import Request, Response
+from .part import Part
 from .sdp import SessionDescription
 from .session_timer import Timer
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 Header = tuple[str, str]
 
 
-class SessionRefresh:
+class SessionRefresh(Part):
     """Keeps a call from ending at its session interval, and ends it when the peer keeps it no longer."""
 
     def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.timer: Timer | None = None
         """What was agreed; None when neither side asked for a timer."""
-        self._session = session
         self._offer: session_timer.Offer | None = None  # what a request of ours that is out asks for
         self._alarm: Alarm | None = None
         self._expiry: Alarm | None = None

@@ -85,7 +85,7 @@ class Registrar:
         try:
             bindings = self._served(user, request, replace(path, peer=source))
         except SipError as error:
-            return error
+            return error.with_traceback(None)  # as a value it needs no frames
         now = self._clock()
         contacts = [("Contact", _shown(one, now)) for one in bindings.values()]
         return request.response(200, tag=new_tag(), headers=[*contacts, *self._headers])

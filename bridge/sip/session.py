@@ -56,7 +56,8 @@ class Session:
     "session_expired", "closed", for an incoming call also "cancelled", "rejected", "ring_timeout", "ack_timeout"
     and "prack_timeout".
     `on_offer` gets the offer of a re-INVITE or UPDATE, None when the peer asks for ours; it returns the SDP to
-    answer with, or a status to refuse with. `on_answer` gets the answer to an offer made that way.
+    answer with, or a status to refuse with. Without it ours never changes, and theirs may not.
+    `on_answer` gets the answer to an offer made that way.
     `on_info` gets type and body of an INFO and returns the status to answer with.
     `on_refer` gets what the peer wants us to call; true when it will be tried.
     """
@@ -67,7 +68,7 @@ class Session:
         self.id = call_id
         self.state = SessionState.EARLY
         self.on_ended: Callable[[str], None] = lambda reason: None
-        self.on_offer: Callable[[SessionDescription | None], bytes | int] = self._same_offer
+        self.on_offer: Callable[[SessionDescription | None], bytes | int] | None = None
         self.on_answer: Callable[[SessionDescription], None] = lambda answer: None
         self.on_info: Callable[[str, bytes], int] = lambda kind, body: 415
         self.on_refer: Callable[[Referred], bool] = lambda referred: False
@@ -317,6 +318,3 @@ class Session:
     def _unacknowledged(self) -> None:
         if not self.is_over:
             self.give_up("ack_timeout", "ack_timeout")
-
-    def _same_offer(self, offer: SessionDescription | None) -> bytes | int:
-        return 488 if offer is not None else self.local_sdp

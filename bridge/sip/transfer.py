@@ -12,6 +12,7 @@ from .delivery import Delivery
 from .errors import SipError, malformed
 from .layer import Exchange
 from .message import Request, Response
+from .part import Part
 from .referral import Referral, SubscriptionState, event, event_id, fragment, refer_headers, status_in
 from .replaces import Replaces
 from .uri import Uri
@@ -26,7 +27,11 @@ EXPIRES_S = 180
 """How long we tell about a transfer that the peer asked for, in seconds."""
 
 
-class Transfer:
+def _nothing(status: int, final: bool) -> None:
+    """The last word has been told."""
+
+
+class Transfer(Part):
     """One REFER of ours. `on_progress(status, final)` ends with a final word, also when nobody says it.
 
     Only when the call ends before, nothing more is told.
@@ -39,7 +44,7 @@ class Transfer:
         on_progress: Callable[[int, bool], None],
         replaces: Replaces | None = None,
     ) -> None:
-        self._session = session
+        super().__init__(session)
         self._target = target
         self._replaces = replaces
         self._on_progress = on_progress
@@ -67,6 +72,7 @@ class Transfer:
     def stop(self) -> None:
         """Tell nothing more: the call is over, or its owner does not want to wait any longer."""
         self.is_over = True
+        self._on_progress = _nothing
         if self._patience is not None:
             self._patience.cancel()
 
@@ -102,7 +108,10 @@ class Transfer:
             self._patience.cancel()
         if not final:
             self._patience = self._session.core.after(PATIENCE_S, lambda: self._tell(408, True))
-        self._on_progress(status, final)
+        on_progress = self._on_progress
+        if final:
+            self._on_progress = _nothing
+        on_progress(status, final)
 
 
 class Referred:

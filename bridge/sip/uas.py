@@ -121,7 +121,8 @@ class UserAgentServer:
             self._core.stats.drop(verdict.reason)
             return
         if isinstance(verdict, SipError):
-            raise verdict
+            self.refuse(request, path, verdict)  # raised from here, it would keep this frame, and that the verdict
+            return
         self._check(request)
         if request.method == "REGISTER":
             self._register(request, path, source)
@@ -190,8 +191,9 @@ class UserAgentServer:
         self._inspect(request)
         answer = self._registrar.receive(request, path, source)
         if isinstance(answer, SipError):
-            raise self._gate.refused(request, source, answer)
-        self._core.reply(answer, path)
+            self.refuse(request, path, self._gate.refused(request, source, answer))
+        else:
+            self._core.reply(answer, path)
 
     def _invite(self, request: Request, path: Path, source: tuple[str, int], admitted: Admitted) -> None:
         if self._core.layer.full:

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from .errors import malformed
 from .grammar import Parameters, parameter, parse_parameters
+from .remembered import remembered
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\-.]*[A-Za-z0-9_.])?\Z")
@@ -51,24 +52,29 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Read a URI of any scheme; SipError 400 when its syntax is wrong."""
-        match = _SCHEME.match(text)
-        if match is None or _FORBIDDEN.search(text):
-            raise malformed("Malformed URI")
-        scheme = match[1].lower()
-        rest = text[match.end() :]
-        if scheme in ("sip", "sips"):
-            return _parse_sip(text, scheme, rest)
-        if scheme == "tel":
-            number, _, parameters = rest.partition(";")
-            pieces = parameters.split(";") if parameters else []
-            return cls(text, scheme, unquote(number), parameters=parse_parameters(pieces, "URI"))
-        return cls(text, scheme)
+        return _parse(text)
 
     @classmethod
     def build(cls, user: str | None, host: str, port: int | None = None, parameters: str = "") -> Uri:
         """A sip URI; `parameters` is text such as ";lr"."""
         name = f"{quote(user, safe=_USER_SAFE)}@" if user else ""
         return cls.parse(f"sip:{name}{host_port(host, port)}{parameters}")
+
+
+@remembered
+def _parse(text: str) -> Uri:
+    match = _SCHEME.match(text)
+    if match is None or _FORBIDDEN.search(text):
+        raise malformed("Malformed URI")
+    scheme = match[1].lower()
+    rest = text[match.end() :]
+    if scheme in ("sip", "sips"):
+        return _parse_sip(text, scheme, rest)
+    if scheme == "tel":
+        number, _, parameters = rest.partition(";")
+        pieces = parameters.split(";") if parameters else []
+        return Uri(text, scheme, unquote(number), parameters=parse_parameters(pieces, "URI"))
+    return Uri(text, scheme)
 
 
 def _parse_sip(text: str, scheme: str, rest: str) -> Uri:

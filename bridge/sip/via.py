@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .errors import malformed
 from .grammar import Parameters, parameter, parse_parameters, split
+from .remembered import remembered
 from .uri import DEFAULT_PORT, parse_host_port
 
 MAGIC = "z9hG4bK"
@@ -42,12 +43,17 @@ class Via:
 
         Empty parameters are passed over, so that there is a way back for the refusal that they earn.
         """
-        sent, *pieces = split(text, ";")
-        match = _SENT_PROTOCOL.match(sent)
-        if match is None:
-            raise malformed("Malformed Via")
-        host, port = parse_host_port(match[2] + (f":{match[3]}" if match[3] else ""), "Via")
-        return cls(match[1].upper(), host, port, parse_parameters([piece for piece in pieces if piece], "Via"))
+        return _parse(text)
+
+
+@remembered
+def _parse(text: str) -> Via:
+    sent, *pieces = split(text, ";")
+    match = _SENT_PROTOCOL.match(sent)
+    if match is None:
+        raise malformed("Malformed Via")
+    host, port = parse_host_port(match[2] + (f":{match[3]}" if match[3] else ""), "Via")
+    return Via(match[1].upper(), host, port, parse_parameters([piece for piece in pieces if piece], "Via"))
 
 
 def stamp(text: str, source: tuple[str, int]) -> str:
