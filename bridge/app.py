@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,18 +16,22 @@ from bridge.announcements import prepare
 from bridge.builtin import BuiltinAgent
 from bridge.call import Call
 from bridge.config import HIDDEN, Config
+from bridge.core_time import CoreTime
+from bridge.cycles import Cycles
 from bridge.means import Means
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
+from bridge.pressure import Pressure
 from bridge.prices import PriceTable
 from bridge.profile import Profile, needs_builtin, needs_plain_agent, pipelines_of, profiles
 from bridge.realtime.events import Event
 from bridge.realtime.faults import retired
 from bridge.reception import OPENING, Reception
 from bridge.recorder import Recorder
-from bridge.records import EndReason
+from bridge.records import EndReason, Refusal
 from bridge.signalling import KEYS_IN_CLEAR, keys_in_clear, user_agent, why_not_bound
+from bridge.sip.message import Request
 from bridge.sip.tls import TlsError
 from bridge.sounds import SoundError
 from bridge.spending import Books, Spending
@@ -44,6 +47,11 @@ log = structlog.get_logger("sipbridge.app")
 
 GOODBYE_S = 5.0
 """How long the last BYEs may take at the very end."""
+OVERLOADED_SAID_S = 10.0
+"""Between two lines that say so."""
+OVERLOADED = (
+    "see who else computes here; no one? let the PBX share the calls with another sipbridge, limits.calls to each"
+)
 
 
 class StartFailed(Exception):
@@ -70,7 +78,16 @@ class App:
         self.meters.collector.read.append(self.sums.read)
         self.transcripts = Transcripts(config.transcripts)
         self.spending = Spending(config.limits.spend, time.monotonic)
-        self.admission = Admission(config, clock=time.monotonic, spending=self.spending)
+        self._cycles = Cycles(lambda: len(self.calls))
+        self._core_time = CoreTime()
+        self.pressure = Pressure(config.limits.late_ms / 1000, lambda: len(self.pacer), self._core_time)
+        self.pacer.on_round = self.pressure.round
+        self.admission = Admission(
+            config,
+            clock=time.monotonic,
+            spending=self.spending,
+            pressure=self.pressure if config.limits.late_ms else None,
+        )
         self.webhooks = Webhooks(on_answer=self.meters.tool_s.observe)
         self.reception = Reception(
             config,
@@ -83,7 +100,8 @@ class App:
             means=self._means(watch),
             transcripts=self.transcripts,
         )
-        self.admission.on_refused = self.reception.refused
+        self.admission.on_refused = self._refused
+        self._overloaded_said_at = -OVERLOADED_SAID_S
         self.user_agent = user_agent(
             config,
             self.admission,
@@ -142,7 +160,7 @@ class App:
             profile.open()
         self.trunks.start()
         sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
-        _settle_memory()
+        self._cycles.start()
         log.info("service.ready", version=__version__, sip=sip, http=f"{host}:{self.http_port}")
 
     async def drain(self) -> None:
@@ -161,6 +179,8 @@ class App:
             await self.trunks.close()
         await self.user_agent.close()
         self.pacer.close()
+        self._cycles.close()
+        self._core_time.close()
         await asyncio.to_thread(self.recorder.close)
         await asyncio.to_thread(self.transcripts.close)
         await self.webhooks.close()
@@ -224,6 +244,16 @@ class App:
         except OSError as error:
             raise StartFailed(f"{key}: {where}: {why_not_bound(error)}") from error
 
+    def _refused(self, refusal: Refusal, request: Request, source: tuple[str, int]) -> None:
+        self.reception.refused(refusal, request, source)
+        now = time.monotonic()
+        if refusal is Refusal.OVERLOADED and now - self._overloaded_said_at >= OVERLOADED_SAID_S:
+            self._overloaded_said_at = now
+            core, late = round(self.pressure.taken(now) * 100), round(self.pressure.late() * 100)
+            log.warning(
+                "service.overloaded", calls=len(self.calls), core_percent=core, late_percent=late, advice=OVERLOADED
+            )
+
     def _on_pacer_fault(self, handle: object, error: BaseException) -> None:
         log.error("pacer.fault", error=repr(error))
 
@@ -234,9 +264,3 @@ def _say_unpriced(model: str) -> None:
         model=model,
         advice="write all it is paid by (tokens of each kind, minute) in prices.models, or limits.spend cannot see it",
     )
-
-
-def _settle_memory() -> None:
-    """What is there now stays to the end: to look through it all takes a collection 40 ms, two slots of every call."""
-    gc.collect()
-    gc.freeze()

@@ -19,13 +19,15 @@ class Attendance:
     def __init__(self, call: Call, longest_s: float) -> None:
         agent, later = call.profile.agent, asyncio.get_running_loop().call_later
         self._call = call
+
+        def ask(words: str) -> None:
+            call.session.instruct(words)
+
         self._idle: Idle | None = None  # not configured
         self._works = False
         if agent.idle is not None:
-            self._idle = Idle(agent.idle, later, ask=self._ask, end=lambda: call.end(EndReason.CALLER_IDLE))
-        self._limit = TimeLimit(
-            agent.limit, longest_s, later, ask=self._ask, end=lambda: call.end(EndReason.TIME_LIMIT)
-        )
+            self._idle = Idle(agent.idle, later, ask=ask, end=lambda: call.end(EndReason.CALLER_IDLE))
+        self._limit = TimeLimit(agent.limit, longest_s, later, ask=ask, end=lambda: call.end(EndReason.TIME_LIMIT))
 
     def answered(self) -> None:
         """The call has begun to last."""
@@ -82,6 +84,3 @@ class Attendance:
         """The call is over."""
         self.alone()
         self._limit.close()
-
-    def _ask(self, words: str) -> None:
-        self._call.session.instruct(words)

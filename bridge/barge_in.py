@@ -50,6 +50,24 @@ class Talk(Protocol):
         """The caller has finished: let the model answer."""
 
 
+class _Over:
+    """A call that is over."""
+
+    is_saying = False
+
+    def interrupt(self, *, by_server: bool) -> None:
+        """Nobody speaks."""
+
+    def pause(self) -> None:
+        """Nobody speaks."""
+
+    def resume(self, noise: str) -> None:
+        """Nobody goes on."""
+
+    def answer(self) -> None:
+        """Nobody answers."""
+
+
 class BargeIn:
     """Decides for one call. All in the turn of the event that decides; `later` is the loop's clock."""
 
@@ -145,8 +163,13 @@ class BargeIn:
         self._settle(State.QUIET)
 
     def close(self) -> None:
-        """The call is over."""
+        """Nothing is on trial any more: the agent has left."""
         self._settle(State.QUIET)
+
+    def release(self) -> None:
+        """The call is over: there is nothing to decide about any more."""
+        self.close()
+        self._talk = _Over()
 
     def _lasted(self) -> None:
         """The speech goes on for longer than a noise would."""

@@ -16,16 +16,15 @@ import structlog
 
 from bridge.absence import Absence
 from bridge.attendance import Attendance
-from bridge.call_record import collected, record_of
+from bridge.call_record import collected, let_go, record_of
 from bridge.call_tools import CallTools
 from bridge.comfort import Comfort
 from bridge.floor import Floor
 from bridge.from_model import FromModel
 from bridge.hearing import Hearing
 from bridge.keys import Keys
-from bridge.legs.leg import Leg, Party
+from bridge.legs.leg import Leg, Party, forget
 from bridge.legs.outgoing import Dial, OutgoingLeg, cannot_dial
-from bridge.legs.rtp import nothing
 from bridge.means import Means
 from bridge.own_context import OwnContext
 from bridge.plan_b import PlanB
@@ -82,6 +81,8 @@ class Call:
         self._joined: Joined | None = None
         self._greeted = False  # the greeting was asked for
         self._forsaken: tuple[EndReason, str] | None = None  # why there is no agent any more
+        self.is_gone = False
+        """Whether only its counts and its record are left: it has no session any more, nor any other part."""
         self._closing: asyncio.Task[None] | None = None  # of the session, where the call goes on without it
         self._own = OwnContext()
         self._make_parts(record)
@@ -91,7 +92,8 @@ class Call:
     def _make_parts(self, record: Begin) -> None:
         profile, means = self.profile, self.means
         audio, agent = profile.format_for(self.leg.format), profile.agent
-        self.transcript = Transcript(lambda: time.monotonic() - self.began_at)
+        began_at = self.began_at
+        self.transcript = Transcript(lambda: time.monotonic() - began_at)
         self.model = FromModel(self, shown=means.transcripts)
         self.session = profile.lasting(
             audio,
@@ -144,8 +146,7 @@ class Call:
     @property
     def is_talking(self) -> bool:
         """Whether caller and agent are connected, and neither is about to leave the other."""
-        settled = self._joined is None and not self.tools.is_handing_over and not self._end.done()
-        return self.answered_at is not None and settled and not self.is_without_agent
+        return self.answered_at is not None and not (self.is_without_agent or self.tools.is_handing_over)
 
     @property
     def is_over(self) -> bool:
@@ -154,8 +155,8 @@ class Call:
 
     @property
     def is_without_agent(self) -> bool:
-        """Whether the caller talks to somebody else, or is told that there is nobody."""
-        return self._joined is not None or self._forsaken is not None
+        """Whether the caller talks to somebody else, or is told that there is nobody, or has gone."""
+        return self._joined is not None or self._forsaken is not None or self._end.done()
 
     @property
     def is_quiet(self) -> bool:
@@ -203,11 +204,11 @@ class Call:
             opening.cancel()
             await asyncio.wait({opening})
             return False
-        try:
-            ready = opening.result()
-        except SessionFailed as failure:
+        failure = opening.exception()  # not raised here, where it would hold on to this very frame
+        if isinstance(failure, SessionFailed):
             self._refuse(failure)
             return False
+        ready = opening.result()
         log.info("session.ready", session=ready.session_id, model=ready.model, agent=self.profile.name)
         self.absence.speak(ready)
         return not self._end.done()
@@ -271,10 +272,8 @@ class Call:
         """Somebody else takes the caller's place; the agent goes on where it was. The leg that was the caller's."""
         self.floor.interrupt(by_server=False)
         former, self.leg = self.leg, leg
-        former.on_audio = former.on_digit = former.on_ended = former.on_drained = former.on_format = nothing
-        former.on_talkspurt = former.on_digits_refused = nothing
+        forget(former)
         self._taping.move(former, leg)
-        former.on_referred = lambda referred: False
         self.former.append(former)
         self._attend(leg)
         self.hearing.open()
@@ -308,7 +307,7 @@ class Call:
 
     def collected(self) -> Counts:
         """The call's counts as of now."""
-        return collected(self)
+        return self.counts if self.is_gone else collected(self)
 
     def _on_reader_done(self) -> None:
         if not self.is_without_agent:
@@ -325,6 +324,11 @@ class Call:
         await self.session.close()
         if self._closing is not None:
             await self._closing
-        if reader is not None:
-            await reader
-        self.account.close()
+        for part in (self.tools, self.plan_b, self.succession):
+            await part.ended()
+        try:
+            if reader is not None:
+                await reader
+        finally:
+            self.account.close()
+            let_go(self)

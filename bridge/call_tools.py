@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -42,7 +43,8 @@ class CallTools:
         self._uses = Bucket(USES_PER_S, USES_AT_ONCE)
         self._early: deque[tuple[ev.ToolCall, dict[str, Any]]] = deque()  # before the answer
         self._waiting = Waiting(call)
-        self._after = AfterSpeech(lambda: self._waiting.is_quiet, lambda: self._waiting.is_silent)
+        waiting = self._waiting
+        self._after = AfterSpeech(lambda: waiting.is_quiet, lambda: waiting.is_silent)
         self._transfer = CallTransfer(
             call,
             self._after,
@@ -52,13 +54,6 @@ class CallTools:
             on_left=self._stop,
         )
         self._webhooks = CallWebhooks(call, self._after, self._waiting, answer=self._answer, note=self._note)
-        self._built_in = {
-            HANG_UP: self._hang_up,
-            TRANSFER: self._hand_over,
-            SEND_DIGITS: self._send_digits,
-            READ_DIGITS: self._read_digits,
-            HOLD: self._hold,
-        }
 
     @property
     def is_handing_over(self) -> bool:
@@ -128,6 +123,10 @@ class CallTools:
         self._stop()
         self._transfer.close()
 
+    async def ended(self) -> None:
+        """Until nothing is under way any more that `close` has broken off."""
+        await self._transfer.ended()
+
     def _stop(self) -> None:
         self._after.close()
         self._waiting.close()
@@ -137,7 +136,7 @@ class CallTools:
         """Do what was asked for, but not before the answer: the greeting is asked for while it rings."""
         while self._early and self._call.answered_at is not None:
             tool, arguments = self._early.popleft()
-            self._built_in[tool.name](tool, arguments)
+            _BUILT_IN[tool.name](self, tool, arguments)
 
     @property
     def _caller_speaks(self) -> bool:
@@ -218,3 +217,12 @@ class CallTools:
         """Tell the model. With the farewell said it is not asked for more words."""
         self._call.session.tool_result(tool.call_id, output, respond=respond and not self._is_leaving)
         self.heard()
+
+
+_BUILT_IN: Mapping[str, Callable[[CallTools, ev.ToolCall, dict[str, Any]], None]] = {
+    HANG_UP: CallTools._hang_up,
+    TRANSFER: CallTools._hand_over,
+    SEND_DIGITS: CallTools._send_digits,
+    READ_DIGITS: CallTools._read_digits,
+    HOLD: CallTools._hold,
+}

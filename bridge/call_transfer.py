@@ -17,7 +17,7 @@ from bridge.records import EndReason
 from bridge.sip.uri import Uri
 from bridge.transfer.handover import JOINED, TRANSFERRED, Handover, Outcome, Plan
 from bridge.transfer.waiting_tone import WaitingTone
-from bridge.transfer.watched import watched
+from bridge.transfer.watched import over, watched
 
 if TYPE_CHECKING:
     from bridge.call import Call
@@ -85,9 +85,17 @@ class CallTransfer:
             self._after.wait(Deed(tool.call_id, TRANSFER, begin, unheard, self._may_leave))
 
     def close(self) -> None:
-        """The call is over."""
+        """The call is over, or its agent gone."""
         if self._task is not None:
             self._task.cancel()
+        self._answer = self._on_leaving = self._on_left = _nothing
+        self._may_leave = _never
+
+    async def ended(self) -> None:
+        """Until a transfer that `close` has broken off is over."""
+        self._handover = None
+        await over(self._task)
+        self._task = None
 
     def _not_transferred(self, tool: ev.ToolCall) -> None:
         self._call.counts.note_transfer("interrupted")
@@ -140,3 +148,11 @@ class CallTransfer:
         if self._tone is not None:
             self._tone.stop()
             self._tone = None
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Nobody wants to hear of it any more."""
+
+
+def _never() -> bool:
+    return False

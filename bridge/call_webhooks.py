@@ -119,6 +119,7 @@ class CallWebhooks:
                 self._webhooks.count_late(use.kept or self._webhooks.keep(self._ask(use)))
             else:
                 self._note("cancelled")
+        self._answer = self._note = _nothing
 
     def _break_off(self, use: _Use) -> None:
         self._waiting.done(use.tool.call_id)
@@ -159,8 +160,13 @@ class CallWebhooks:
 
     def _ended(self, use: _Use, task: asyncio.Task[None]) -> None:
         """A fault of ours must not leave the model without an answer."""
+        use.task = use.kept = None  # a task that was cancelled keeps its frames, and these keep the use
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.error("tool.failed", tool=use.tool.name, exc_info=error)
         if self._uses.get(use.tool.call_id) is use:
             self._finish(use, Reply("failed", {"error": "the tool has failed"}))
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """The call is over: nobody wants to know."""

@@ -21,8 +21,8 @@ class DigitCollector:
         pause_s: float = PAUSE_S,
         end: str = "#",
     ) -> None:
-        self._on_first = on_first
-        self._on_digits = on_digits
+        self.on_first = on_first
+        self.on_digits = on_digits
         self._pause_s = pause_s
         self._end = end
         self.digits = ""
@@ -32,7 +32,7 @@ class DigitCollector:
     def press(self, digit: str) -> None:
         """One key."""
         if not self.digits:
-            self._on_first()
+            self.on_first()
         self.put(self.digits + digit)
 
     def put(self, digits: str) -> None:
@@ -59,4 +59,4 @@ class DigitCollector:
     def complete(self) -> None:
         """The number is complete as it is; nothing pressed, nothing told."""
         if digits := self.take():
-            self._on_digits(digits)
+            self.on_digits(digits)

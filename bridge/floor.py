@@ -94,7 +94,9 @@ class Floor:
 
     def close(self) -> None:
         """The call is over."""
-        self.barge_in.close()
+        self.barge_in.release()
+        if self.own_turns is not None:
+            self.own_turns.close()
 
     # What barge_in decides
 

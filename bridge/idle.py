@@ -17,26 +17,30 @@ PARTING_S = 0.3
 Later = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
+def _nothing() -> None:
+    """Nobody waits for a farewell."""
+
+
 class Farewell:
-    """Asks the agent for last words; `done` comes once, when they were heard or will not come (quirk H1).
+    """Asks the agent for last words; then it must be told when the agent speaks and when all of that was heard."""
 
-    `begin` it; then it must be told when the agent speaks and when all of that was heard.
-    """
-
-    def __init__(self, words: str, ask: Callable[[str], None], done: Callable[[], None], later: Later) -> None:
+    def __init__(self, words: str, ask: Callable[[str], None], later: Later) -> None:
         self._words = words
         self._ask = ask
-        self._done = done
+        self._done: Callable[[], None] = _nothing  # until `begin`
         self._later = later
         self._speaks = False
         self._timer: asyncio.TimerHandle | None = None  # from begin to the end
 
-    def begin(self) -> None:
-        """Ask for the words; without any it is over at once."""
+    def begin(self, done: Callable[[], None]) -> None:
+        """Ask for the words; without any it is over at once.
+
+        `done` comes once, when they were heard or will not come (quirk H1).
+        """
         if not self._words:
-            self._done()
+            done()
             return
-        self._speaks = False
+        self._done, self._speaks = done, False
         self._wait(SPEAKLESS_S)
         self._ask(self._words)
 
@@ -54,17 +58,22 @@ class Farewell:
 
     def close(self) -> None:
         """No end after all."""
+        self._stop()
+        self._done = _nothing
+
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _wait(self, seconds: float) -> None:
-        self.close()
+        self._stop()
         self._timer = self._later(seconds, self._over)
 
     def _over(self) -> None:
         self._timer = None
-        self._done()
+        done, self._done = self._done, _nothing
+        done()
 
 
 class State(Enum):
@@ -95,7 +104,7 @@ class Idle:
         self._agent_speaks = False
         self._tools = 0
         self._timer: asyncio.TimerHandle | None = None  # while silence is counted
-        self._farewell = Farewell(settings.farewell, ask, self._leave, later)
+        self._farewell = Farewell(settings.farewell, ask, later)
 
     def begin(self) -> None:
         """Caller and agent are connected."""
@@ -168,7 +177,7 @@ class Idle:
             self._ask(self._settings.prompt)
         elif self._settings.hang_up:
             self.state = State.LEAVING
-            self._farewell.begin()
+            self._farewell.begin(self._leave)
 
     def _leave(self) -> None:
         self.close()

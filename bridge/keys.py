@@ -46,14 +46,14 @@ class Keys:
         self._say = say
         self._shown = shown
         self._collector = DigitCollector(
-            on_first=on_first if settings.interrupt else lambda: None,
+            on_first=on_first if settings.interrupt else _nothing,
             on_digits=self._collected,
             pause_s=settings.pause_s,
             end=settings.end,
         )
         self._early = ""  # pressed before the model asked
         self._wanted: Wanted | None = None  # while the model waits for keys
-        self._give: Callable[[dict[str, Any]], None] = lambda result: None
+        self._give: Callable[[dict[str, Any]], None] = _nothing
         self._timer: asyncio.TimerHandle | None = None  # while the model waits and nobody presses
         self._closed_until = 0.0  # till then an end key belongs to the number that had its digits
 
@@ -91,6 +91,7 @@ class Keys:
     def close(self) -> None:
         """The call is over, or somebody else hears the keys."""
         self._collector.close()
+        self._collector.on_first = self._collector.on_digits = self._say = self._give = _nothing
         self._stop()
         self._wanted = None
 
@@ -120,3 +121,7 @@ class Keys:
         if number == digits and wanted.digits and len(number) == wanted.digits:
             self._closed_until = asyncio.get_running_loop().time() + self._settings.pause_s
         self._give({"status": status, "digits": number})
+
+
+def _nothing(*_: object) -> None:
+    """Nobody asks for keys, or none are told any more."""

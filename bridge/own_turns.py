@@ -63,6 +63,10 @@ class OwnTurns:
             self._judge(self._detector.is_speech(self._rest[at : at + size]))
         self._rest = self._rest[len(self._rest) - len(self._rest) % size :]
 
+    def close(self) -> None:
+        """Nobody wants to know any more."""
+        self._started = self._stopped = _nothing
+
     def _fit(self, audio_format: Format) -> None:
         self._format = audio_format
         rate = audio_format.rate if audio_format.rate in (8000, 16000, 24000) else 16000
@@ -94,3 +98,7 @@ class OwnTurns:
     def _end(self) -> None:
         self.state = State.SILENT
         self._stopped(ev.SpeechStopped(round(self._heard_ms())))
+
+
+def _nothing(speech: ev.SpeechStarted | ev.SpeechStopped) -> None:
+    """For a call that is over."""

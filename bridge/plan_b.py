@@ -24,7 +24,7 @@ from bridge.sip.uri import Uri
 from bridge.sounds import FAREWELL, Sound
 from bridge.transfer.handover import JOINED, TRANSFERRED, Handover, Outcome, Plan
 from bridge.transfer.waiting_tone import WaitingTone
-from bridge.transfer.watched import watched
+from bridge.transfer.watched import over, watched
 
 if TYPE_CHECKING:
     from bridge.call import Call
@@ -94,6 +94,11 @@ class PlanB:
         self.state = State.OVER
         if self._task is not None:
             self._task.cancel()
+
+    async def ended(self) -> None:
+        """Until nothing is under way any more that `close` has broken off."""
+        await over(self._task)
+        self._task = None
 
     async def run(self) -> None:
         """Announcement, transfer, farewell: whatever of it is configured, and then the end of the call."""

@@ -34,7 +34,7 @@ class TimeLimit:
         self._end = end
         self._longest: asyncio.TimerHandle | None = None  # from the answer to the end
         self._timers: list[asyncio.TimerHandle] = []  # those of the agent's limit
-        self._farewell = Farewell(settings.farewell if settings else "", ask, self._cut, later)
+        self._farewell = Farewell(settings.farewell if settings else "", ask, later)
 
     def begin(self) -> None:
         """The call is answered."""
@@ -46,7 +46,7 @@ class TimeLimit:
         limit_s = max(0.0, min(settings.minutes * 60, self._longest_s - grace_s))
         if 0 < settings.warn_s < limit_s:
             self._at(limit_s - settings.warn_s, lambda: self._ask(settings.warning_words))
-        self._at(limit_s, self._farewell.begin)
+        self._at(limit_s, lambda: self._farewell.begin(self._cut))
         if settings.farewell:
             self._at(limit_s + grace_s, self._cut)
 

@@ -61,6 +61,7 @@ class Leg:
 
     can_play = True
 
+    def pause(self) -> None: ...
     def unpause(self) -> None: ...
 
     def flush(self) -> tuple[Any, ...]:
@@ -106,6 +107,9 @@ class Session:
     async def close(self) -> None:
         self.closed = True
         self.feed.put_nowait(ev.Lost(1000, ""))
+
+    def release(self) -> None:
+        self.on_event = lambda event: None
 
     def counts(self) -> SessionCounts:
         return SessionCounts()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import cast
 
 from bridge.media.codecs import CODECS
 from bridge.media.srtp import Keys
 from bridge.media.terms import Direction, Events, Rtcp, Terms
+from bridge.sip.literals import literal
 from bridge.sip.offer_answer import Negotiated
 from bridge.sip.sdes import Security
 
@@ -42,11 +42,7 @@ def _packet_time(agreed: Negotiated) -> int:
 
 def _host(host: str, signalling_host: str) -> str:
     """Where to send; a name in c= is not looked up: the signalling source is the better guess than a wait."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return signalling_host
-    return host
+    return signalling_host if literal(host) is None else host
 
 
 def _keys(security: Security | None) -> Keys | None:

@@ -102,13 +102,19 @@ class DialogLeg(RtpLeg):
         """BYE, or whatever else ends the dialog in its state, saying why; the port goes back. Idempotent."""
         self.on_ended = nothing
         cause = _CAUSES.get(reason, 200)
+        self.session.hang_up([("Reason", f'SIP;cause={cause};text="{reason.value}"')])
+        self.leave()
+
+    def leave(self) -> None:
+        """Hear nothing of the dialog any more, and release the media.
+
+        Its transactions live on for 32 s (64*T1); they must not keep the call's media and session alive with them.
+        """
         session = self.session
-        session.hang_up([("Reason", f'SIP;cause={cause};text="{reason.value}"')])
-        # Its transactions live on for 32 s (64*T1); they must not keep the call's media and session alive with them.
         session.on_answer = session.on_ended = nothing
         session.on_offer = lambda offer: 481
         session.on_info = lambda content_type, body: 481
-        session.on_refer = lambda referred: False
+        session.on_refer = self.on_referred = lambda referred: False
         if self._sending is not None:
             self._sending.cancel()
         self.release()

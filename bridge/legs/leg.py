@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bridge.audio.format import Format
+from bridge.legs.rtp import nothing
 from bridge.media.codecs import Codec
 from bridge.media.playout import Heard
 from bridge.media.stats import MediaStats
@@ -130,3 +131,10 @@ class Leg(Party, Protocol):
 
     def refuse(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
         """Refuse the call."""
+
+
+def forget(party: Party) -> None:
+    """Let nobody be told anything by this party any more, nor be kept by it."""
+    party.on_connected = party.on_format = party.on_audio = party.on_drained = party.on_talkspurt = nothing
+    party.on_digit = party.on_digits_refused = party.on_ended = nothing
+    party.on_referred = lambda referred: False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.config import Media as MediaSettings
 from bridge.legs.dialog import DialogLeg
 from bridge.legs.leg import LegRefused
+from bridge.legs.rtp import nothing
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
 from bridge.records import EndReason
@@ -164,8 +165,14 @@ class OutgoingLeg(DialogLeg):
 
     def _on_failed(self, failure: Failure) -> None:
         self.failure = failure
-        self.release()
+        self.leave()
         self._settle_outcome(failure.word)
+
+    def leave(self) -> None:
+        super().leave()
+        call = self._call
+        call.on_ringing = call.on_early_media = call.on_answered = call.on_failed = nothing
+        self.on_ringing = nothing
 
     def _settle_outcome(self, word: str) -> None:
         if not self._outcome.done():

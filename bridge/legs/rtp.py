@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import secrets
 import socket
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from bridge.audio.format import Format, silence_of
 from bridge.config import Media as MediaSettings
 from bridge.legs.agreement import terms_of
 from bridge.legs.presses import Presses, Way
 from bridge.legs.wishes import Wishes
-from bridge.media.codecs import CODECS, why_not
+from bridge.media.codecs import CODECS
 from bridge.media.echo import EchoGuard
 from bridge.media.pacer import Pacer
 from bridge.media.playout import Heard
@@ -25,11 +25,15 @@ from bridge.media.terms import Direction, Terms
 from bridge.media.tones import Tones
 from bridge.sip import offer_answer, sdes
 from bridge.sip.audio_line import OFFERED, Tiers
+from bridge.sip.literals import literal
 from bridge.sip.offer_answer import Negotiated
 from bridge.sip.sdes import Policy
 from bridge.sip.sdp import SessionDescription
 
 WISHES = Wishes()
+ROUTES_KEPT_S = 60.0
+"""How long what the system's routes say of an address is believed: hosts move between networks."""
+_DISCARD = 9
 
 
 def nothing(*_: object) -> None:
@@ -56,7 +60,7 @@ class RtpLeg:
         self.codec = CODECS["PCMU"]
         self.on_connected: Callable[[], None] = nothing
         self.on_format: Callable[[], None] = nothing
-        self.on_audio: Callable[[bytes], None] = nothing
+        self._on_audio: Callable[[bytes], None] = nothing
         self.on_digit: Callable[[str], None] = nothing
         self.on_digits_refused: Callable[[], None] = nothing
         self.on_drained: Callable[[], None] = nothing
@@ -73,7 +77,7 @@ class RtpLeg:
         self._media = media
         self._srtp: Policy = srtp
         self._wishes = wishes
-        self._codecs = [tier for names in wishes.codecs if (tier := [name for name in names if not why_not(name)])]
+        self._codecs = wishes.at_hand
         self._socket: RtpSocket | None = None  # before `open_port`
         self._session_id = secrets.randbits(31)
         self._ours: SessionDescription | None = None  # until the first pair is settled
@@ -149,14 +153,16 @@ class RtpLeg:
 
     def _settle(self, ours: SessionDescription, agreed: Negotiated) -> None:
         terms = terms_of(agreed, self._signalling_host)
-        if _is_broadcast(terms.remote):
+        if _is_broadcast(terms.remote[0], int(time.monotonic() / ROUTES_KEPT_S)):
             raise offer_answer.refusal_of_address(self._local_address)
         changes = terms.codec.audio_format != self.format
         if self.stream is None:
             self._ours, self.agreed, self.codec = ours, agreed, terms.codec
             self._open_stream(terms)
+            self._join_audio()
             return
         self.stream.follow(terms)  # what waited comes up now, still in the format of before
+        self._join_audio()
         self._ours, self.agreed, self.codec = ours, agreed, terms.codec
         if changes:
             self._fit_filters(self.stream)
@@ -172,7 +178,7 @@ class RtpLeg:
             rtp_timeout_s=self._media.rtp_timeout_s,
             lead_ms=self._media.lead_ms,
             jitter_ms=self._media.jitter_ms,
-            on_audio=self._hear,
+            on_audio=self._on_audio,
             on_digit=lambda digit: self.press("rtp", digit),
             on_fault=lambda error: self.on_ended("fault", repr(error)),
             on_timeout=lambda: self.on_ended("rtp_timeout", f"no RTP for {self._media.rtp_timeout_s:g} s"),
@@ -203,14 +209,33 @@ class RtpLeg:
             self.stream.start()
 
     def release(self) -> None:
-        """Close the stream, and so its socket; the port goes back. Idempotent."""
+        """Close the stream, and so its socket; the port goes back, and nobody is told anything more. Idempotent."""
         self._released = True
+        self.on_connected = self.on_format = self._on_audio = self.on_drained = self.on_talkspurt = nothing
+        self.on_digit = self.on_digits_refused = self.on_ended = nothing
         if self.stream is not None:
             self.stream.close()
         elif self._socket is not None:
             self._ports.release(self._socket)
 
     # Audio and keys
+
+    @property
+    def on_audio(self) -> Callable[[bytes], None]:
+        """Gets the caller's audio; while he holds us, silence of the same length instead of music."""
+        return self._on_audio
+
+    @on_audio.setter
+    def on_audio(self, on_audio: Callable[[bytes], None]) -> None:
+        self._on_audio = on_audio
+        self._join_audio()
+
+    def _join_audio(self) -> None:
+        if self.stream is not None and not self._released:
+            self.stream.on_audio = self._on_audio if self.stream.direction == "sendrecv" else self._hear_nothing
+
+    def _hear_nothing(self, audio: bytes) -> None:
+        self._on_audio(silence_of(1, self.format) * (len(audio) // self.format.bytes_per_ms))
 
     def play(self, item_id: str, audio: bytes) -> bool:
         """Queue audio of an item."""
@@ -278,30 +303,26 @@ class RtpLeg:
         if self._connected and self._presses.is_new(way, key, time.monotonic()):
             self.on_digit(key)
 
-    def _hear(self, audio: bytes) -> None:
-        """The caller's audio; while the caller holds us, silence of the same length instead of music."""
-        if self.stream is not None and self.stream.direction != "sendrecv":
-            audio = silence_of(1, self.format) * (len(audio) // self.format.bytes_per_ms)
-        self.on_audio(audio)
-
 
 def _host_to_bind(bind_host: str, local_address: str) -> str:
     """Where RTP is to arrive: the listener's own address, everywhere of our family when it has none or another."""
-    host = ipaddress.ip_address(bind_host)
-    if host.is_unspecified or host.version != ipaddress.ip_address(local_address).version:
+    host, local = literal(bind_host), literal(local_address)
+    assert host is not None and local is not None
+    if host.is_unspecified or host.version != local.version:
         return "::" if ":" in local_address else "0.0.0.0"
     return bind_host
 
 
-def _is_broadcast(remote: tuple[str, int]) -> bool:
-    """Whether it is the broadcast address of a network of ours; only the system's routes know.
+@lru_cache(1024)
+def _is_broadcast(host: str, moment: int) -> bool:
+    """Whether it is the broadcast address of a network of ours; only the system's routes know. Asked once a `moment`.
 
     No route at all is another matter: behind a NAT the description may be wrong, and the packets show the way.
     """
-    family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(remote)
+            probe.connect((host, _DISCARD))
         except OSError as error:
             return error.errno == errno.EACCES
     return False

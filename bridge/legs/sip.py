@@ -11,7 +11,6 @@ from bridge.legs.rtp import WISHES, nothing
 from bridge.legs.wishes import Wishes
 from bridge.media.pacer import Pacer
 from bridge.media.ports import NoPort, PortPool
-from bridge.records import EndReason
 from bridge.sip.errors import SipError
 from bridge.sip.invitation import Invitation
 from bridge.sip.sdes import Policy
@@ -80,9 +79,8 @@ class SipLeg(DialogLeg):
         """A final answer that is not 200."""
         self._invitation.reject(status, headers=headers)
 
-    def close(self, reason: EndReason) -> None:
-        """BYE, or a final answer when there was none yet; the port goes back. Idempotent."""
-        super().close(reason)
+    def leave(self) -> None:
+        super().leave()
         self._invitation.on_confirmed = nothing
 
     def _on_confirmed(self, answer: SessionDescription | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bridge.audio.g711 import Law
 from bridge.media.codecs import why_not
@@ -22,6 +23,11 @@ class Wishes:
     echo_guard: bool = False
     inband_digits: bool = False
 
+    @property
+    def at_hand(self) -> Tiers:
+        """The codecs whose library is here."""
+        return _at_hand(tuple(map(tuple, self.codecs)))
+
     def why_not(self) -> str:
         """Why they cannot be had here, with what to install; empty when they can. The default codecs are no wish."""
         # The default ones are asked too: what loads for the first of them would hold up every call.
@@ -36,3 +42,8 @@ class Wishes:
         except RuntimeError as error:
             return str(error)
         return ""
+
+
+@lru_cache(64)
+def _at_hand(codecs: tuple[tuple[str, ...], ...]) -> Tiers:
+    return tuple(tier for names in codecs if (tier := tuple(name for name in names if not why_not(name))))

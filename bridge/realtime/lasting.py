@@ -31,6 +31,25 @@ from bridge.realtime.uplink import Uplink
 class LastingSession:
     """`open` it, `run` it until the end, `close` it; all else returns at once, also while there is no session."""
 
+    __slots__ = (
+        "_away",
+        "_closed",
+        "_commit_due",
+        "_debt",
+        "_is_quiet",
+        "_on_event",
+        "_past",
+        "_patience",
+        "_recovery",
+        "_relief",
+        "_renewal",
+        "_session",
+        "_successor",
+        "_uplink",
+        "ready",
+        "transcript",
+    )  # fmt: skip
+
     def __init__(
         self,
         make: Callable[[History], Session],
@@ -54,7 +73,7 @@ class LastingSession:
         self._commit_due = False  # a turn has ended while there was no session
         self._uplink: Uplink | None = None  # before the first session is ready
         self._successor: asyncio.Event = asyncio.Event()
-        self._renewal = Renewal(patience, is_quiet=is_quiet, change=self._change)
+        self._renewal = Renewal(patience, is_quiet=is_quiet)
         self._recovery: asyncio.Task[bool] | None = None  # of the last loss
         self._past = SessionCounts()
         self._closed = False
@@ -180,6 +199,10 @@ class LastingSession:
         await self._session.close()
         await self._relief.ended()
 
+    def release(self) -> None:
+        """The call is over, and so is `run`: what it was made of tells nobody anything any more."""
+        self._session.on_event = self._on_event = nothing
+
     # What the call reads
 
     @property
@@ -219,6 +242,8 @@ class LastingSession:
                 return  # nobody has asked for it, nor knows its format
             self.transcript.audio(event.item_id, len(event.audio) / self.ready.audio_out.bytes_per_ms)
             self._debt.audio_came()
+        elif type(event) is ev.AgentSaying:
+            self.transcript.observe(event)  # nobody else learns from single words, and there are many
         else:
             self._note(event)
         self._on_event(event)
@@ -230,13 +255,13 @@ class LastingSession:
             self.transcript.turn_audio(event.item_id, turn)
         self._debt.observe(event)
         if isinstance(event, ev.GoingAway):
-            self._renewal.due_in(event.seconds)
+            self._renewal.due_in(event.seconds, self._change)
 
     def _settle(self, ready: ev.Ready) -> None:
         self.ready = ready
         left_s = ready.expires_at - time.time() if ready.expires_at is not None else 0.0
         if left_s > 0:  # else two clocks differ, and the service will say so itself
-            self._renewal.due_in(left_s)
+            self._renewal.due_in(left_s, self._change)
 
     # A session that is lost
 
@@ -257,9 +282,10 @@ class LastingSession:
         return ev.Lost(1000, "") if self._closed else await session.run()
 
     async def _is_recovered(self, lost: ev.Lost) -> bool:
-        self._recovery = asyncio.create_task(self._recover(lost))
-        await asyncio.wait({self._recovery})
-        return not self._recovery.cancelled() and self._recovery.result()
+        recovery = self._recovery = asyncio.create_task(self._recover(lost))
+        await asyncio.wait({recovery})
+        self._recovery = None
+        return not recovery.cancelled() and recovery.result()
 
     async def _recover(self, lost: ev.Lost) -> bool:
         """Another session for the one that is lost; whether it could be had."""

@@ -60,7 +60,7 @@ class SessionOptions:
         audio_input: Json = {
             "format": spoken,
             "transcription": dict(self.transcription) if self.transcription else None,
-            "noise_reduction": self.noise_reduction,
+            "noise_reduction": dict(self.noise_reduction) if self.noise_reduction else None,
             "turn_detection": dict(self.turn_detection) if self.turn_detection else None,
         }
         audio_output: Json = {"format": dict(spoken)}

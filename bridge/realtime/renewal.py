@@ -11,35 +11,35 @@ from bridge.realtime.patience import Patience
 CHECK_S = 0.2
 """How often a quiet moment is looked for, when a change is due."""
 
+Change = Callable[[bool], Awaitable[bool]]
+"""`change(late)` tries it; True: it is done, or there is nothing to do. `late`: it need not be unnoticed any more."""
+
 
 class Renewal:
-    """Plans the change of one call's session. `change(late)` tries it; True: it is done, or there is nothing to do."""
+    """Plans the change of one call's session."""
 
-    def __init__(
-        self, patience: Patience, *, is_quiet: Callable[[], bool], change: Callable[[bool], Awaitable[bool]]
-    ) -> None:
-        """`late`: time is up, and the change need not be unnoticed."""
+    def __init__(self, patience: Patience, *, is_quiet: Callable[[], bool]) -> None:
         self._patience = patience
         self._is_quiet = is_quiet
-        self._change = change
         self._task: asyncio.Task[None] | None = None
 
-    def due_in(self, seconds: float) -> None:
+    def due_in(self, seconds: float, change: Change) -> None:
         """The present session ends in so many seconds; of several words the newest counts."""
         self.stop()
-        self._task = asyncio.create_task(self._run(seconds))
+        self._task = asyncio.create_task(self._run(seconds, change))
 
     def stop(self) -> None:
         """The present session is gone, or the call over."""
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
+        task, self._task = self._task, None  # what has cancelled a task keeps its frames, and so all that is here
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
 
-    async def _run(self, seconds: float) -> None:
+    async def _run(self, seconds: float, change: Change) -> None:
         last_moment = time.monotonic() + seconds - self._patience.change_at_last_s
         # Of a session that is short as a whole, not the first half.
         await asyncio.sleep(max(0.0, seconds - self._patience.change_before_s, seconds / 2))
         while True:
             late = time.monotonic() >= last_moment
-            if (late or self._is_quiet()) and await self._change(late):
+            if (late or self._is_quiet()) and await change(late):
                 return
             await asyncio.sleep(CHECK_S)

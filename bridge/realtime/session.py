@@ -1,8 +1,9 @@
 """The asyncio face of one session: the WebSocket under a protocol object, whichever provider's it is.
 
-Everything the call asks for is sent in the same loop turn, by `websockets.broadcast`, which writes without waiting: no
-task per packet, and an interruption is on its way before anything else runs. What a slow server cannot take is held in
-a bounded queue of audio, oldest dropped and counted; the phone never waits.
+Everything the call asks for is sent in the same loop turn: by `websockets.broadcast`, which writes without waiting, and
+audio in frames made for the transport (`text_frame`). So there is no task per packet, and an interruption is on its way
+before anything else runs. What a slow server cannot take is held in a bounded queue of audio, oldest dropped and
+counted; the phone never waits.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bridge.realtime.budget import Budget
 from bridge.realtime.dialer import Dialer, SessionFailed
 from bridge.realtime.protocol import Alarm, Provider
 from bridge.realtime.steady import Steady
+from bridge.realtime.text_frame import TextFrames
 
 WRITE_LIMIT_BYTES = 64 * 1024
 """With more than this unsent, audio waits in the queue: some six seconds of G.711."""
@@ -36,6 +38,7 @@ STUCK_BYTES = 4 * 1024 * 1024
 """With more than this unsent the server has stopped reading for good."""
 TURN_EVENTS = 16
 """Frames read before others get their turn: a server that floods must not hold up the calls."""
+_FRAMES = TextFrames()
 
 
 class Session:
@@ -43,6 +46,25 @@ class Session:
 
     What the call asks of the model it asks of `protocol`, and then calls `flush`, in the same loop turn.
     """
+
+    __slots__ = (
+        "_append_bytes",
+        "_append_ms",
+        "_dialer",
+        "_held",
+        "_held_bytes",
+        "_held_limit",
+        "_is_read",
+        "_pending",
+        "_socket",
+        "_steady",
+        "_timers",
+        "audio_dropped_bytes",
+        "audio_in_bytes",
+        "on_event",
+        "protocol",
+        "ready",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,7 +89,7 @@ class Session:
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
         self._socket: ClientConnection | None = None
-        self._timers: dict[asyncio.TimerHandle, None] = {}  # of the protocol's alarms, oldest first
+        self._timers: dict[object, asyncio.TimerHandle] = {}  # of the protocol's alarms, oldest first
         self._is_read = False  # somebody runs the reader
         self._steady: Steady | None = None  # where the service's clock is the caller's audio
 
@@ -105,8 +127,7 @@ class Session:
                         await asyncio.sleep(pause_s)
                 await asyncio.sleep(0)  # `recv` does not wait while frames are there
         except ConnectionClosed:
-            if self._steady is not None:
-                self._steady.stop()
+            self._stop_steady()
             return ev.Lost(socket.close_code or 1006, socket.close_reason or "")
 
     def append(self, audio: bytes) -> None:
@@ -129,9 +150,8 @@ class Session:
         """Send what is left of the caller's audio and close with 1000; gives up after 2 s. Idempotent."""
         socket, self._socket = self._socket, None
         while self._timers:
-            self._timers.popitem()[0].cancel()
-        if self._steady is not None:
-            self._steady.stop()
+            self._timers.popitem()[1].cancel()
+        self._stop_steady()
         if socket is None:
             return
         if self._pending and socket.state is State.OPEN:
@@ -146,11 +166,17 @@ class Session:
                         await socket.wait_closed()
         await socket.close()
 
+    def _stop_steady(self) -> None:
+        """Audio passes as it comes from here. What filled its holes holds on to this session, and goes."""
+        if self._steady is not None:
+            self._steady.stop()
+            self._steady = None
+
     def replay(self, audio: bytes) -> None:
         """Send the caller's audio of a time without a session, all at once and whatever the socket takes by now."""
         piece = REPLAY_MS * self._append_bytes // self._append_ms
-        for at in range(0, len(audio), piece):
-            if self._socket is not None:
+        if self._socket is not None and self._socket.state is State.OPEN:
+            for at in range(0, len(audio), piece):
                 self._write_audio(self._socket, audio[at : at + piece])
 
     def flush(self) -> None:
@@ -191,27 +217,25 @@ class Session:
         self.flush()
 
     def _set(self, alarm: Alarm) -> None:
-        timer: asyncio.TimerHandle
-
-        def ring() -> None:
-            self._timers.pop(timer, None)
-            for event in self.protocol.rang(alarm):
-                self.on_event(event)
-            self.flush()
-
         if len(self._timers) >= MOST_ALARMS:  # a server that floods sets no more of them
-            oldest = next(iter(self._timers))
-            oldest.cancel()
-            del self._timers[oldest]
-        timer = asyncio.get_running_loop().call_later(alarm.after_s, ring)
-        self._timers[timer] = None
+            self._timers.pop(next(iter(self._timers))).cancel()
+        place = object()
+        self._timers[place] = asyncio.get_running_loop().call_later(alarm.after_s, self._ring, alarm, place)
+
+    def _ring(self, alarm: Alarm, place: object) -> None:
+        self._timers.pop(place, None)
+        for event in self.protocol.rang(alarm):
+            self.on_event(event)
+        self.flush()
 
     def _send_audio(self, audio: bytes) -> None:
         socket = self._socket
         if socket is None:
             return
-        if socket.state is State.CLOSING:
-            socket.transport.abort()  # the server said goodbye: do not wait in silence until it ends the connection
+        state = socket.protocol.state
+        if state is not State.OPEN:
+            if state is State.CLOSING:
+                socket.transport.abort()  # the server said goodbye: do not wait in silence until it ends the connection
             return
         if self._held or socket.transport.get_write_buffer_size() > WRITE_LIMIT_BYTES:
             self._hold(audio, socket)
@@ -219,7 +243,8 @@ class Session:
         self._write_audio(socket, audio)
 
     def _write_audio(self, socket: ClientConnection, audio: bytes) -> None:
-        broadcast((socket,), self.protocol.audio_message(audio), text=True)
+        """To a socket that is open. No message of ours goes in fragments, so a whole frame never comes between two."""
+        socket.transport.write(_FRAMES.frame(self.protocol.audio_message(audio)))
         self.audio_in_bytes += len(audio)
 
     def _hold(self, audio: bytes, socket: ClientConnection) -> None:

@@ -14,17 +14,45 @@ from bridge.realtime import events as ev
 
 QUIET_MS = 6000
 """Kept while nobody speaks: the server may be gone for so long before that shows."""
+BLOCK_MS = 1000
+"""Packets are gathered in blocks, made once and used again: hundreds of small objects per call, or one that grows and
+moves, would be memory that no cache can hold."""
 
 
 class Uplink:
     """Keeps the audio of a turn until the session has it as an item, `keep_ms` of it at most."""
 
+    __slots__ = (
+        "_begin",
+        "_block",
+        "_blocks",
+        "_blocks_begin",
+        "_commits",
+        "_done",
+        "_end",
+        "_filled",
+        "_format",
+        "_keep",
+        "_keep_ms",
+        "_left",
+        "_newest",
+        "_quiet",
+        "_spare",
+        "_turn",
+        "_turn_end",
+        "_zero",
+    )  # fmt: skip
+
     def __init__(self, audio_format: Format, keep_ms: int) -> None:
         self._format = audio_format
         self._keep_ms = keep_ms
         self._fit()
-        self._pieces: deque[bytes] = deque()
-        self._begin = 0  # position of the oldest piece
+        self._blocks: deque[bytearray] = deque()  # full ones
+        self._newest = bytearray(self._block)  # the one that is being filled
+        self._filled = 0  # bytes of it
+        self._spare: bytearray | None = None
+        self._blocks_begin = 0  # position of the oldest block
+        self._begin = 0  # of the oldest audio that counts as kept; somewhere in that block
         self._end = 0
         self._zero = 0  # of the session's clock
         self._done = 0  # up to here the session has made items of it
@@ -46,14 +74,33 @@ class Uplink:
     def _fit(self) -> None:
         self._keep = self._keep_ms * self.per_ms
         self._quiet = min(self._keep_ms, QUIET_MS) * self.per_ms
+        self._block = BLOCK_MS * self.per_ms
 
     def add(self, audio: bytes) -> None:
         """Audio of the caller."""
-        self._pieces.append(audio)
+        filled = self._filled + len(audio)
+        if filled > self._block:
+            self._begin_block(audio)
+        else:
+            self._newest[self._filled : filled] = audio
+            self._filled = filled
         self._end += len(audio)
         keep = self._quiet if self._turn is None and self._left is None else self._keep
         if self._end - self._begin > keep:
             self._drop_to(self._end - keep)
+
+    def _begin_block(self, audio: bytes) -> None:
+        """Put audio that does not fit into the newest block into this one and those behind it."""
+        rest = memoryview(audio)
+        while rest:
+            if self._filled == self._block:
+                self._blocks.append(self._newest)
+                self._newest, self._spare = self._spare or bytearray(self._block), None
+                self._filled = 0
+            piece = rest[: self._block - self._filled]
+            self._newest[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            rest = rest[len(piece) :]
 
     def observe(self, event: ev.Event) -> bytes | None:
         """An event of the session. Gives the audio of a turn that has just become the item of `Committed`."""
@@ -96,9 +143,10 @@ class Uplink:
             return audio
         self._format = audio_format
         self._fit()
-        self._pieces.clear()
+        self._blocks.clear()
+        self._newest, self._filled, self._spare = bytearray(self._block), 0, None
         told = convert(audio) + convert.finish()
-        self._begin = self._end
+        self._blocks_begin = self._begin = self._end
         self._zero = self._done = self._end - len(told)
         return told
 
@@ -112,10 +160,12 @@ class Uplink:
         return max(self._done, min(self._end, self._zero + session_ms * self.per_ms))
 
     def _drop_to(self, position: int) -> None:
-        pieces = self._pieces
-        while pieces and self._begin + len(pieces[0]) <= position:
-            self._begin += len(pieces.popleft())
+        self._begin = max(self._begin, position)
+        while self._blocks and self._blocks_begin + self._block <= self._begin:
+            self._blocks_begin += self._block
+            self._spare = self._blocks.popleft()
 
     def _between(self, start: int, end: int) -> bytes:
-        whole = b"".join(self._pieces)
-        return whole[max(0, start - self._begin) : max(0, end - self._begin)]
+        whole = b"".join((*self._blocks, self._newest[: self._filled]))
+        start = max(start, self._begin)
+        return whole[start - self._blocks_begin : max(start, end) - self._blocks_begin]

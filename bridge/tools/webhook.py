@@ -93,6 +93,7 @@ class Webhooks:
         try:
             return await self._follow(webhook, request)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            error.__traceback__ = None  # the library keeps the error in a frame, and the error would keep that
             return ended.unreachable(type(error).__name__)
         except TimeoutError:
             return ended.too_late()

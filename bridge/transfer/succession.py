@@ -43,6 +43,12 @@ class Succession:
         if self._referred is not None:
             self._referred.close()
 
+    async def ended(self) -> None:
+        """Until nobody is being called any more."""
+        if self._referred is not None:
+            await self._referred.ended()
+            self._referred = None
+
     def referred(self, referred: Referred) -> bool:
         """The caller's side wants us to call somebody else in its place; true when that will be tried."""
         call, referral = self._call, referred.referral

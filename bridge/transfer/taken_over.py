@@ -12,7 +12,7 @@ from bridge.legs.leg import LegRefused
 from bridge.legs.outgoing import OutgoingLeg
 from bridge.records import EndReason
 from bridge.sip.transfer import Referred
-from bridge.transfer.watched import watched
+from bridge.transfer.watched import over, watched
 
 if TYPE_CHECKING:
     from bridge.call import Call
@@ -33,11 +33,17 @@ class TakenOver:
         self._call = call
         self._referred = referred
         self._on_done = on_done
-        self._task = watched(self._run(), lambda: call.end(EndReason.INTERNAL_ERROR))
+        self._task: asyncio.Task[None] | None = watched(self._run(), lambda: call.end(EndReason.INTERNAL_ERROR))
 
     def close(self) -> None:
         """The call is over."""
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ended(self) -> None:
+        """Until it has let go of the new side."""
+        await over(self._task)
+        self._task = None
 
     async def _run(self) -> None:
         call, referral = self._call, self._referred.referral

@@ -21,3 +21,9 @@ def watched(work: Coroutine[None, None, None], on_fault: Callable[[], None]) -> 
     task = asyncio.create_task(work)
     task.add_done_callback(done)
     return task
+
+
+async def over(task: asyncio.Task[None] | None) -> None:
+    """Wait until a task has ended, if there is one. Its owner then forgets it: what cancelled it keeps its frames."""
+    if task is not None and not task.done():
+        await asyncio.wait({task})

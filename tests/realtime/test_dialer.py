@@ -189,3 +189,24 @@ async def test_a_service_that_is_not_there_is_not_hammered() -> None:
         await asyncio.sleep(0)
     assert tries == 1
     await warm.close()
+
+
+async def test_the_environment_s_proxy_is_asked_for_once_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readline()).decode().split()[1])
+        writer.close()
+
+    listening = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    dialer = Dialer(Address("ws://model.example:8080/v1"))
+    with pytest.raises(SessionFailed):
+        await dialer.connect()
+    monkeypatch.delenv("http_proxy")
+    with pytest.raises(SessionFailed):
+        await dialer.connect()
+    listening.close()
+    await listening.wait_closed()
+    assert asked == ["model.example:8080", "model.example:8080"]

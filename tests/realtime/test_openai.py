@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bridge.realtime import events as ev
 from bridge.realtime.openai.messages import append_message
 from bridge.realtime.openai.protocol import Stage
+from bridge.realtime.openai.reactions import TABLE
 from tests.realtime.wire import VAD, Wire
 from tests.realtime_events import problems
 
@@ -393,7 +394,7 @@ _json = st.recursive(
 _members = ["session", "response", "item", "error", "response_id", "item_id", "delta", "id", "status", "transcript"]
 
 
-@given(st.sampled_from(sorted(Wire().protocol._dispatch)), st.data())
+@given(st.sampled_from(sorted(TABLE)), st.data())
 def test_no_event_of_any_shape_raises(type_: str, data: st.DataObject) -> None:
     members = data.draw(st.dictionaries(st.sampled_from(_members), _json, max_size=6))
     wire = Wire().ready()
@@ -409,7 +410,7 @@ def test_memory_stays_bounded_over_a_long_session() -> None:
         wire.done(f"r{number}", "cancelled")
     conversation = wire.protocol.conversation
     assert len(conversation._items) <= 256 and len(conversation._dead) <= 256
-    assert len(wire.protocol._requests) <= 64
+    assert len(wire.protocol._outbox._sent) <= 64
 
 
 def test_an_idle_caller_is_told_and_can_be_answered() -> None:

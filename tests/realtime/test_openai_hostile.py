@@ -15,9 +15,10 @@ from bridge.realtime import events as ev
 from bridge.realtime.faults import ID_LIMIT, WORDS_LIMIT
 from bridge.realtime.openai.dialect import PRESETS
 from bridge.realtime.openai.protocol import Stage
+from bridge.realtime.openai.reactions import TABLE
 from tests.realtime.wire import Wire
 
-TYPES = sorted(Wire().protocol._dispatch)
+TYPES = sorted(TABLE)
 LONG = "x" * 10_000
 
 

@@ -22,7 +22,10 @@ class Bench:
         self.tried: list[bool] = []
         self.asked = 0
         patience = Patience(change_before_s=100, change_at_last_s=change_at_last_s)
-        self.renewal = Renewal(patience, is_quiet=self._is_quiet, change=self._change)
+        self.renewal = Renewal(patience, is_quiet=self._is_quiet)
+
+    def due_in(self, seconds: float) -> None:
+        self.renewal.due_in(seconds, self._change)
 
     def _is_quiet(self) -> bool:
         self.asked += 1
@@ -46,7 +49,7 @@ async def fast(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 async def test_a_quiet_moment_before_the_end_is_taken() -> None:
     bench = Bench(quiet=True)
-    bench.renewal.due_in(0.02)
+    bench.due_in(0.02)
     await bench.until(1)
     assert bench.tried == [False]
     bench.renewal.stop()
@@ -54,7 +57,7 @@ async def test_a_quiet_moment_before_the_end_is_taken() -> None:
 
 async def test_while_somebody_speaks_it_waits() -> None:
     bench = Bench(quiet=False)
-    bench.renewal.due_in(0.02)
+    bench.due_in(0.02)
     while bench.asked < 20:
         await asyncio.sleep(0)
     assert bench.tried == []
@@ -65,7 +68,7 @@ async def test_while_somebody_speaks_it_waits() -> None:
 
 async def test_at_last_any_moment_will_do() -> None:
     bench = Bench(quiet=False, change_at_last_s=1000)
-    bench.renewal.due_in(0.02)
+    bench.due_in(0.02)
     await bench.until(1)
     assert bench.tried == [True]
     bench.renewal.stop()
@@ -73,14 +76,14 @@ async def test_at_last_any_moment_will_do() -> None:
 
 async def test_a_change_that_failed_is_tried_again() -> None:
     bench = Bench(quiet=True, works=False)
-    bench.renewal.due_in(0.02)
+    bench.due_in(0.02)
     await bench.until(3)
     bench.renewal.stop()
 
 
 async def test_long_before_the_end_nothing_is_asked() -> None:
     bench = Bench(quiet=True)
-    bench.renewal.due_in(3600)
+    bench.due_in(3600)
     for _ in range(50):
         await asyncio.sleep(0)
     assert (bench.asked, bench.tried) == (0, [])

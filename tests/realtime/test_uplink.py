@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bridge.audio.format import Linear
 from bridge.audio.g711 import Law
 from bridge.realtime import events as ev
-from bridge.realtime.uplink import QUIET_MS, Uplink
+from bridge.realtime.uplink import BLOCK_MS, QUIET_MS, Uplink
 
 FRAME_MS = 20
 
@@ -155,7 +155,7 @@ def test_whatever_a_server_says_memory_is_bounded_and_audio_is_whole(story: list
             caller.speak(step * FRAME_MS)
         else:
             caller.uplink.observe(step)  # type: ignore[arg-type]
-        assert sum(map(len, caller.uplink._pieces)) <= (3_000 + FRAME_MS) * 8
+        assert len(caller.uplink._blocks) * BLOCK_MS <= 3_000 + BLOCK_MS
     start, end, lost = caller.restart()
     assert lost >= 0 and end in (0, caller.ms) and end - start <= 3_000 + FRAME_MS
 

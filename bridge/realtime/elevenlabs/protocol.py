@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -71,22 +71,6 @@ class ElevenLabsProtocol:
         self._format: Format = Law.PCMU  # of the agent's audio, known when READY
         self._calls: dict[str, bool] = {}  # id → whether the server waits for a result, and has none yet
         self._written: deque[str] = deque(maxlen=_OWN_MESSAGES)
-        self._dispatch: dict[str, Callable[[Json], Sequence[ev.Event]]] = {
-            "agent_response": self._on_agent_response,
-            "agent_response_complete": self._on_complete,
-            "agent_response_correction": self._on_correction,
-            "audio": self._on_audio,
-            "client_tool_call": self._on_tool_call,
-            "interruption": self._on_interruption,
-            "mcp_tool_call": self._on_mcp_tool_call,
-            "user_transcript": self._on_user_transcript,
-        }
-        self._always: dict[str, Callable[[Json], Sequence[ev.Event]]] = {
-            "client_error": self._on_error,
-            "conversation_initiation_metadata": self._on_metadata,
-            "error": self._on_error,
-            "ping": self._on_ping,
-        }
 
     @property
     def late_deltas(self) -> int:
@@ -117,13 +101,13 @@ class ElevenLabsProtocol:
         if not isinstance(event, dict):
             raise Malformed("the event is not an object")
         name = text(event, "type")
-        react = self._always.get(name)
-        if react is None and name in self._dispatch:
+        react = _ALWAYS.get(name)
+        if react is None and name in _TABLE:
             if self.stage is not Stage.READY:
                 raise Malformed(f"{name} before the conversation began")
-            react = self._dispatch[name]
+            react = _TABLE[name]
         if react is not None:
-            return react(event)
+            return react(self, event)
         if name not in messages.WITHOUT_EFFECT:
             self.unknown += 1
         return ()
@@ -327,6 +311,27 @@ class ElevenLabsProtocol:
             approved = messages.approves(self.options.tools, call)
             self._send(messages.approval(ident(call, "tool_call_id"), approved=approved))
         return ()
+
+
+_Reaction = Callable[[ElevenLabsProtocol, Json], Sequence[ev.Event]]
+_TABLE: Mapping[str, _Reaction] = {
+    "agent_response": ElevenLabsProtocol._on_agent_response,
+    "agent_response_complete": ElevenLabsProtocol._on_complete,
+    "agent_response_correction": ElevenLabsProtocol._on_correction,
+    "audio": ElevenLabsProtocol._on_audio,
+    "client_tool_call": ElevenLabsProtocol._on_tool_call,
+    "interruption": ElevenLabsProtocol._on_interruption,
+    "mcp_tool_call": ElevenLabsProtocol._on_mcp_tool_call,
+    "user_transcript": ElevenLabsProtocol._on_user_transcript,
+}
+"""Type of an event in the conversation → what it does."""
+_ALWAYS: Mapping[str, _Reaction] = {
+    "client_error": ElevenLabsProtocol._on_error,
+    "conversation_initiation_metadata": ElevenLabsProtocol._on_metadata,
+    "error": ElevenLabsProtocol._on_error,
+    "ping": ElevenLabsProtocol._on_ping,
+}
+"""Of one that may also come before."""
 
 
 def _event_id(said: Any) -> int | None:

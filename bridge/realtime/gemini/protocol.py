@@ -66,7 +66,7 @@ class GeminiProtocol:
         self.is_interruptible = realtime_input.get("activityHandling") != "NO_INTERRUPTION"
         self._activity_open = False
         self._greeting_due = options.greeting is not None and not history
-        self._frames = Frames(self)
+        self._frames = Frames()
 
     @property
     def unwanted_results(self) -> int:
@@ -97,7 +97,7 @@ class GeminiProtocol:
     def receive(self, frame: bytes) -> Sequence[ev.Event]:
         """One frame of the server, text or binary. Never raises for what a server sends."""
         self.events_in += 1
-        events = self._frames.read(frame)
+        events = self._frames.read(self, frame)
         self._release()
         self._reopen()
         return events

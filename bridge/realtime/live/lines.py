@@ -8,7 +8,6 @@ item its id. Lines are placed in the order in which they began. Times are the se
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.realtime import events as ev
@@ -57,10 +56,12 @@ class _Line:
 
 
 class Lines:
-    """The two open lines of a session. `new_id` makes an item's id."""
+    """The two open lines of a session."""
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
-        self._new_id = new_id
+    def __init__(self) -> None:
+        self.name = "live"
+        """Of the session, in the ids of its items."""
+        self._items = 0
         self._caller: _Line | None = None
         self._agent: _Line | None = None
         self._awaited = ""  # the item whose text is here and whose sound is not
@@ -147,6 +148,10 @@ class Lines:
             placed = self._place(item_id, "agent", fragment.start_ms)
         self._agent = _Line(item_id, fragment.text, fragment.start_ms, fragment.end_ms, now)
         return self._agent, placed
+
+    def _new_id(self) -> str:
+        self._items += 1
+        return f"{self.name}-{self._items}"
 
     def _end_caller(self) -> list[ev.Event]:
         line, self._caller = self._caller, None

@@ -9,7 +9,7 @@ reference, sections 2 (start), 4 and 5 (events), 6 (audio), 7 (interruption), 8 
 from __future__ import annotations
 
 from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -76,26 +76,16 @@ class LiveProtocol:
         self._out: list[bytes] = []
         self._serial = 0
         self._create_id = ""  # of the last `response.create`
-        self._name = "live"  # of the session, in its items
-        self._items = 0
         self._before_sound: list[ev.Event] = []  # of items that begin in the piece of audio at hand
         self._sent_bytes = 0  # of the caller's audio
         self._per_ms = options.audio.bytes_per_ms
         self._asked_until = 0  # on the session's clock
         self._was_active = False
-        self._track = Track(self._sound)
-        self._lines = Lines(self._new_item)
+        self._track = Track()
+        self._lines = Lines()
         self._backend = Backend()
         backend = words(inner(delegation, "responses"), "model") or BACKEND_MODEL
         self._meter = Meter(words(self._session, "model"), backend)
-        self._dispatch: dict[str, Callable[[Json], Sequence[ev.Event]]] = {
-            "session.output_audio.delta": self._on_audio,
-            "session.input_transcript.delta": self._on_caller_text,
-            "session.output_transcript.delta": self._on_agent_text,
-            "session.delegation.created": self._on_delegation,
-            "response.event": self._on_response_event,
-            "session.usage.updated": self._meter.session,
-        }
 
     @property
     def clock_ms(self) -> int:
@@ -254,10 +244,10 @@ class LiveProtocol:
                 return (self._on_started(member(event, "session")),)
             case "session.closed":
                 return self._on_closed(event)
-            case name if name in self._dispatch:
+            case name if name in _TABLE:
                 if self.stage not in (Stage.READY, Stage.CLOSING):
                     raise Malformed(f"{name} outside the session")
-                return self._dispatch[name](event)
+                return _TABLE[name](self, event)
             case name:
                 self.unknown += name not in messages.WITHOUT_EFFECT
                 return ()
@@ -272,7 +262,7 @@ class LiveProtocol:
             detail = f"asked for {self.options.audio.name}, the service says {told}"
             return ev.SessionError("format_mismatch", detail, fatal=True)
         self.stage = Stage.READY
-        self._name = started.session_id[:_NAME_LENGTH] or self._name
+        self._lines.name = started.session_id[:_NAME_LENGTH] or self._lines.name
         self._per_ms = started.audio_in.bytes_per_ms
         self._track.configure(started.audio_out)
         return started
@@ -305,11 +295,7 @@ class LiveProtocol:
     def _rest(self) -> list[ev.Event]:
         """The end of an answer, of which the service has no notion: neither sound nor work any more."""
         was, self._was_active = self._was_active, self.response_active
-        return [ev.ResponseEnded(self._name, "completed", "")] if was and not self._was_active else []
-
-    def _new_item(self) -> str:
-        self._items += 1
-        return f"{self._name}-{self._items}"
+        return [ev.ResponseEnded(self._lines.name, "completed", "")] if was and not self._was_active else []
 
     def _sound(self) -> str:
         self._asked_until = 0
@@ -318,7 +304,7 @@ class LiveProtocol:
         return item_id
 
     def _on_audio(self, event: Json) -> list[ev.Event]:
-        found = self._track.receive(a2b_base64(text(event, "delta"), strict_mode=True), self.clock_ms)
+        found = self._track.receive(a2b_base64(text(event, "delta"), strict_mode=True), self.clock_ms, self._sound)
         before, self._before_sound = self._before_sound, []
         return [*before, *found]
 
@@ -354,3 +340,17 @@ class LiveProtocol:
         found = self._backend.ended(delegation, response, failed=failed)
         self._let_backend_go_on()
         return [*found, *self._meter.response(response)]
+
+    def _on_usage(self, event: Json) -> Sequence[ev.Event]:
+        return self._meter.session(event)
+
+
+_TABLE: Mapping[str, Callable[[LiveProtocol, Json], Sequence[ev.Event]]] = {
+    "session.output_audio.delta": LiveProtocol._on_audio,
+    "session.input_transcript.delta": LiveProtocol._on_caller_text,
+    "session.output_transcript.delta": LiveProtocol._on_agent_text,
+    "session.delegation.created": LiveProtocol._on_delegation,
+    "response.event": LiveProtocol._on_response_event,
+    "session.usage.updated": LiveProtocol._on_usage,
+}
+"""Type of an event → what it does."""

@@ -32,14 +32,13 @@ STALLED_MS = 2000
 
 
 class Track:
-    """Makes items of the track. `begin` gives the id of one whose first sound is here."""
+    """Makes items of the track."""
 
-    def __init__(self, begin: Callable[[], str]) -> None:
+    def __init__(self) -> None:
         self.item = ""
         """The item that is open; empty between items."""
         self.late = 0
         """Pieces of interrupted items that came after the interruption."""
-        self._begin = begin
         self._is_cut = False
         self._half = b""  # the first byte of a sample whose second has not come
         self._before = b""  # the last silence before an item
@@ -62,8 +61,8 @@ class Track:
         if self.item:
             self._is_cut, self._dropped = True, 0
 
-    def receive(self, audio: bytes, now: int) -> list[ev.Event]:
-        """The next piece of the track, of any length."""
+    def receive(self, audio: bytes, now: int, begin: Callable[[], str]) -> list[ev.Event]:
+        """The next piece of the track, of any length; `begin` gives the id of an item whose first sound is in it."""
         found: list[ev.Event] = []
         run = bytearray()  # of the open item, not yet passed on
         was_cut = False
@@ -76,7 +75,7 @@ class Track:
                 self._before = (self._before + window)[-PRE_ROLL_MS * self._per_ms :]
                 continue
             if not self.item:
-                self.item = self._begin()
+                self.item = begin()
                 run += self._before
             was_cut = was_cut or (self._is_cut and loud)
             run += window

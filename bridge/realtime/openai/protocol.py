@@ -21,7 +21,8 @@ from bridge.realtime.openai.caller_turns import CallerTurns
 from bridge.realtime.openai.conversation import DELETED, Conversation
 from bridge.realtime.openai.dialect import GA, Dialect
 from bridge.realtime.openai.handshake import Handshake, Stage
-from bridge.realtime.openai.reactions import Reactions
+from bridge.realtime.openai.outbox import REMEMBERED, Outbox
+from bridge.realtime.openai.reactions import TABLE, Reactions
 from bridge.realtime.openai.response_slot import ResponseSlot
 from bridge.realtime.openai.tool_calls import CANCELLED, ToolCalls, written
 from bridge.realtime.options import Json, SessionOptions
@@ -29,7 +30,6 @@ from bridge.realtime.protocol import GO_ON, Abilities, Alarm
 
 __all__ = ["GO_ON", "OpenAIProtocol", "Stage"]
 
-_REMEMBERED_REQUESTS = 64
 _ALARMS = 32
 
 
@@ -52,19 +52,16 @@ class OpenAIProtocol:
         self.unknown = 0
         """Events of a type this version has no use for."""
         self.events_in = 0
-        self.handshake = Handshake(options, dialect, self.send)
-        self.slot = ResponseSlot(self.send)
+        self._outbox = Outbox(dialect)
+        self.handshake = Handshake(options, dialect, self._outbox.send)
+        self.slot = ResponseSlot(self._outbox.send)
         self.calls = ToolCalls()
         self.turns = CallerTurns()
         self._history = history
-        self._out: list[bytes] = []
         self._alarms: deque[Alarm] = deque(maxlen=_ALARMS)
         self._expired = False  # the service has said that the session has reached its longest time
-        self._serial = 0
-        self._requests: dict[str, Json] = {}
         self._originals: dict[str, str] = {}
-        self._reactions = Reactions(self)
-        self._dispatch = self._reactions.table()
+        self._reactions = Reactions()
 
     @property
     def stage(self) -> Stage:
@@ -104,9 +101,9 @@ class OpenAIProtocol:
         if not isinstance(event, dict):
             raise Malformed("the event is not an object")
         name = text(event, "type")
-        react = self._dispatch.get(name)
+        react = TABLE.get(name)
         if react is not None:
-            return react(event)
+            return react(self._reactions, self, event)
         if name not in messages.WITHOUT_EFFECT:
             self.unknown += 1
         return ()
@@ -117,8 +114,7 @@ class OpenAIProtocol:
 
     def data_to_send(self) -> list[bytes]:
         """The messages that wait to be sent, each once."""
-        out, self._out = self._out, []
-        return out
+        return self._outbox.take()
 
     def alarms(self) -> Sequence[Alarm]:
         """The alarms to be set, each once."""
@@ -130,7 +126,7 @@ class OpenAIProtocol:
 
     def rang(self, alarm: Alarm) -> Sequence[ev.Event]:
         """The time of an alarm is over."""
-        return self._reactions.rang(alarm)
+        return self._reactions.rang(self, alarm)
 
     # Out
 
@@ -263,19 +259,13 @@ class OpenAIProtocol:
 
     def _stands_for(self, item_id: str, original: str) -> None:
         self._originals[item_id] = original
-        keep_newest(self._originals, _REMEMBERED_REQUESTS)
+        keep_newest(self._originals, REMEMBERED)
 
     # For the reactions
 
     def send(self, message: Json) -> str:
         """Send an event that was made in GA's shape; its id."""
-        self._serial += 1
-        event_id = f"br-{self._serial}"
-        message["event_id"] = event_id
-        self._requests[event_id] = message
-        keep_newest(self._requests, _REMEMBERED_REQUESTS)
-        self._out.append(orjson.dumps(self.dialect.message(message)))
-        return event_id
+        return self._outbox.send(message)
 
     def cancel(self, response_id: str) -> None:
         """Stop a response, where the server can."""
@@ -308,8 +298,7 @@ class OpenAIProtocol:
     def complaint(self, error: Json) -> tuple[ev.Event, ...]:
         """An `error` event: what it means, and what is tried instead."""
         code, message = words(error, "code", "type") or "unknown", words(error, "message")
-        event_id = error.get("event_id")
-        request = self._requests.pop(event_id, None) if isinstance(event_id, str) else None
+        request = self._outbox.refused(error.get("event_id"))
         if code not in FATAL_CODES and (tried := self._other_try(error, request)) is not None:
             return tried
         if request is not None:
