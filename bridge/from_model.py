@@ -46,6 +46,8 @@ class FromModel:
                 self.first_audio.set_result(None)
             return
         call.watch(call, event)
+        if type(event) is ev.AgentSaying:
+            return  # the transcript has it
         self._turns(event)
         self._words(event)
         self._session(event)

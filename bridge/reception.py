@@ -140,6 +140,8 @@ class Reception:
 
     def _replaced(self, invitation: Invitation) -> Call | None:
         """The call whose place an INVITE with Replaces takes: only one of the same trunk, and only one that talks."""
+        if invitation.replaces is None:
+            return None
         for call in self.calls:
             leg = call.leg
             if isinstance(leg, SipLeg | OutgoingLeg) and leg.session is invitation.replaces:
@@ -171,7 +173,7 @@ class Reception:
 
     def _dial(self, call: Call, target: Uri, ring_limit_s: float, headers: Sequence[tuple[str, str]]) -> OutgoingLeg:
         """Another call, to a phone of ours or on the trunk of a call. Raises LegRefused or ValueError."""
-        origin = call.origin
+        origin, targets, base = call.origin, call.profile.targets, call.base
         if self._phones.is_one(target):
             return self._ring_phone(target, ring_limit_s, self._own_name(origin, target), headers)
         way = self.trunks.way(origin.trunk, target)
@@ -186,7 +188,7 @@ class Reception:
             authenticator=way.authenticator,
             headers=headers,
             advertise=advertise,
-            redirects=lambda uri: call.profile.targets.allows(uri, call.base),
+            redirects=lambda uri: targets.allows(uri, base),
         )
         return leg
 

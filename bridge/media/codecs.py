@@ -61,6 +61,12 @@ class Decoder(Protocol):
 class G711Decoder:
     """G.711 for a leg that speaks G.711: the very bytes, or a table of 256 between the laws."""
 
+    __slots__ = (
+        "_leg",
+        "_table",
+        "is_plain",
+    )  # fmt: skip
+
     clock_rate = 8000
 
     def __init__(self, law: Law, leg: Law) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 
 from bridge.media.endpoint import LARGEST, RtpEndpoint
-from bridge.media.outgoing import NOWHERE
 from bridge.media.reports import RtcpReporter
 from bridge.media.rtcp import RtcpError, random_cname
 from bridge.media.rtp import RtpError
@@ -26,6 +25,19 @@ class ControlChannel:
 
     `open_socket` gives a bound, non-blocking socket, or None when there is none to be had; reports then go without.
     """
+
+    __slots__ = (
+        "_came_from",
+        "_clock",
+        "_endpoint",
+        "_loop",
+        "_open_socket",
+        "_socket",
+        "_stats",
+        "_terms",
+        "_wall",
+        "reporter",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -79,12 +91,13 @@ class ControlChannel:
             self._terms = None
         self._endpoint.on_rtcp = None
         self._close_socket()
+        self._open_socket = _none
 
     @property
     def destination(self) -> Address | None:
         """Where reports go now; None when there are none."""
         terms, media = self._terms, self._endpoint.latch.destination
-        if terms is None or not media[1] or media[0] in NOWHERE:
+        if terms is None or not self._endpoint.latch.reachable:
             return None
         if terms.mux:
             return media
@@ -144,6 +157,10 @@ class ControlChannel:
                 self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
+
+
+def _none() -> None:
+    """No socket is opened any more."""
 
 
 def new_reporter(ssrc: int, clock_rate: int) -> RtcpReporter:

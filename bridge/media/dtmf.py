@@ -48,6 +48,14 @@ class _Running:
 class DtmfReceiver:
     """Tells each key once: at its end, or, when every end was lost, at the next event or after `timeout_ms`."""
 
+    __slots__ = (
+        "_running",
+        "_timeout",
+        "_told",
+        "digits",
+        "ignored",
+    )  # fmt: skip
+
     def __init__(self, timeout_ms: float = 200) -> None:
         self.digits = 0
         self.ignored = 0

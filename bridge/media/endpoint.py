@@ -10,7 +10,10 @@ from bridge.media.srtp import Opener, Sealer
 from bridge.media.stats import MediaStats
 
 BATCH = 32
-"""Datagrams per wake-up: a flood on one port must not hold the loop."""
+"""Datagrams per wake-up at most: a flood on one port must not hold the loop."""
+BEHIND_S = 0.022
+"""Seconds since the last wake-up after which several packets may wait, because we were away or have too much to do.
+Otherwise one is read: to find the socket empty costs as much as a packet, and the loop wakes us again if it is not."""
 LARGEST = 1500
 """Bytes. G.711 of 60 ms is 492; more than an Ethernet frame is not for us."""
 
@@ -23,6 +26,23 @@ class RtpEndpoint:
     `deliver(packet, now)` gets each valid packet of the caller. Faults of the network are counted, never raised.
     `send(datagram)` sends to the caller; False: the machine did not take it, and nobody will hear it.
     """
+
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_deliver",
+        "_loop",
+        "_parse",
+        "_read_at",
+        "_sock",
+        "_stats",
+        "latch",
+        "on_rtcp",
+        "opener",
+        "sealed",
+        "sealer",
+        "send",
+    )  # fmt: skip
 
     send: Callable[[bytes], bool]
 
@@ -43,6 +63,7 @@ class RtpEndpoint:
         self._deliver = deliver
         self._loop: asyncio.AbstractEventLoop | None = None  # while not reading
         self._closed = False
+        self._read_at = 0.0
         self.protect(None, None)
 
     def protect(self, opener: Opener | None, sealer: Sealer | None) -> None:
@@ -83,11 +104,13 @@ class RtpEndpoint:
         if self._loop is not None:
             self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
+        self.on_rtcp, self._deliver, self.send = None, _drop, _unsent
 
     def read(self) -> None:
-        """Take what waits in the socket, at most `BATCH` datagrams."""
+        """Take the datagram that waits in the socket; all of them, at most `BATCH`, when we may be behind."""
         now = self._clock()
-        for _ in range(BATCH):
+        behind, self._read_at = now - self._read_at > BEHIND_S, now
+        for _ in range(BATCH if behind else 1):
             if self._closed:
                 return
             try:
@@ -110,8 +133,6 @@ class RtpEndpoint:
         except OSError:
             self._stats.send_failures += 1
             return False
-        self._stats.packets_out += 1
-        self._stats.bytes_out += len(datagram)
         return True
 
     def _admit(self, datagram: bytes, source: tuple[str, int], now: float) -> RtpPacket | str:
@@ -131,5 +152,13 @@ class RtpEndpoint:
             # From his own address only a payload type that was not agreed on is refused.
             return "payload_type" if self.latch.expects(source) else "stranger"
         self._stats.packets_in += 1
-        self._stats.bytes_in += len(datagram)
         return packet
+
+
+def _drop(packet: RtpPacket, now: float) -> None:
+    """Nobody takes packets any more."""
+
+
+def _unsent(datagram: bytes) -> bool:
+    """The socket is closed."""
+    return False

@@ -30,6 +30,23 @@ class Incoming:
     whatever listens before the call does. `on_digit` gets one key at a time.
     """
 
+    __slots__ = (
+        "_codecs",
+        "_decoders",
+        "_dtmf",
+        "_emit",
+        "_events",
+        "_filters",
+        "_format",
+        "_newest_decoder",
+        "_newest_type",
+        "_on_audio",
+        "_on_digit",
+        "_on_raw",
+        "_stats",
+        "jitter",
+    )  # fmt: skip
+
     def __init__(
         self,
         terms: Terms,
@@ -50,6 +67,8 @@ class Incoming:
         # Of every payload type of audio that was ever agreed on: what was is still under way (RFC 3264 section 8.3.2).
         self._codecs: dict[int, Codec] = {}
         self._decoders: dict[int, Decoder] = {}
+        self._newest_type: int | None = None  # of the newest packet
+        self._newest_decoder: Decoder | None = None
         self.adopt(terms)
 
     @property
@@ -72,6 +91,7 @@ class Incoming:
             # One that goes on keeps its decoder, which may remember what came before.
             if payload_type not in self._decoders or self._codecs.get(payload_type) != codec:
                 self._decoders[payload_type] = decoder(codec, terms.audio_format)
+        self._newest_type, self._newest_decoder = None, None
         self._codecs = codecs
         self._events = terms.receive_events
         if changed:
@@ -85,7 +105,7 @@ class Incoming:
 
     def receive(self, packet: RtpPacket, now: float) -> None:
         """One packet of the caller."""
-        found = self._decoders.get(packet.payload_type)
+        found = self._newest_decoder if packet.payload_type == self._newest_type else self._known(packet.payload_type)
         if found is not None:
             for audio in self.jitter.put(packet, now, found):
                 self._emit(audio)
@@ -96,10 +116,21 @@ class Incoming:
         else:
             self._stats.drop("payload_type")
 
+    def _known(self, payload_type: int) -> Decoder | None:
+        """The decoder of a payload type; nearly always the next packet has the same one."""
+        found = self._decoders.get(payload_type)
+        if found is not None:
+            self._newest_type, self._newest_decoder = payload_type, found
+        return found
+
     def due(self, now: float) -> None:
         """What must leave by `now`, packets or not: concealment, silence, a key whose end was lost."""
         self._hand_up(self.jitter.due(now))
         self._hand_up_digits(self._dtmf.due(now))
+
+    def is_calm(self, now: float) -> bool:
+        """Whether `due` may wait for some slots: packets come, and no key is being pressed."""
+        return self._dtmf.next_deadline is None and self.jitter.is_calm(now)
 
     def give_up(self, now: float) -> None:
         """The time of a gap is over."""
@@ -121,10 +152,25 @@ class Incoming:
         for audio in pieces:
             self._emit(audio)
 
+    @property
+    def on_audio(self) -> Callable[[bytes], None]:
+        """Gets the audio in order."""
+        return self._on_audio
+
+    @on_audio.setter
+    def on_audio(self, on_audio: Callable[[bytes], None]) -> None:
+        self._on_audio = on_audio
+        self.listen(self._filters, self._on_raw)
+
     def listen(self, filters: Iterable[Filter], on_raw: Callable[[bytes], None] | None) -> None:
         """What hears the audio before the call does: first `on_raw` (None: nobody), then the filters in their order."""
         self._filters, self._on_raw = tuple(filters), on_raw
         self._emit = self._pass_through if self._filters or on_raw is not None else self._on_audio
+
+    def close(self) -> None:
+        """Nobody is told anything any more."""
+        self._filters, self._on_raw = (), None
+        self._emit = self._on_audio = self._on_digit = _nothing
 
     def _pass_through(self, audio: bytes) -> None:
         if self._on_raw is not None:
@@ -137,3 +183,7 @@ class Incoming:
         for digit in digits:
             self._stats.digits += 1
             self._on_digit(digit)
+
+
+def _nothing(told: object) -> None:
+    """For a stream that is closed."""

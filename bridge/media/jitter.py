@@ -16,6 +16,8 @@ LONGEST_HOLD_UP = 1.5
 """Seconds: a silence that comes later than that is of no use."""
 MAX_MISORDER = 100
 """Packets. A sequence number further off is a stray or a new beginning (RFC 3550 appendix A.1)."""
+CALM_S = 0.1
+"""Seconds since the last packet after which each slot counts: silence may have to flow soon."""
 OWN_STALL = 0.1
 """Seconds between two `due` calls that mean that we were away, not the caller."""
 
@@ -26,6 +28,32 @@ class JitterBuffer:
     When packets stop altogether (silence suppression, mute), silence flows in real time from `starve_ms` on,
     so that the model can hear that the caller has stopped speaking; None turns that off.
     """
+
+    __slots__ = (
+        "_due_at",
+        "_given_up",
+        "_heard_at",
+        "_held",
+        "_lost",
+        "_patient_until",
+        "_pause",
+        "_probation",
+        "_sequence",
+        "_silent",
+        "_ssrc",
+        "_starve",
+        "_usual_starve",
+        "_wait",
+        "beginnings",
+        "concealed",
+        "duplicate",
+        "gap_deadline",
+        "late",
+        "line",
+        "received",
+        "reordered",
+        "strays",
+    )  # fmt: skip
 
     def __init__(self, audio_format: Format, wait_ms: float = 60, *, starve_ms: float | None = 200) -> None:
         self.line = TimeLine(audio_format)
@@ -95,8 +123,7 @@ class JitterBuffer:
             packet.sequence == self._sequence
             and packet.timestamp == line.timestamp
             and packet.ssrc == self._ssrc
-            and decoder is line.decoder
-            and decoder.is_plain
+            and decoder is line.plain
             and not self._held
             and not line.drift.owed
             and payload
@@ -132,7 +159,7 @@ class JitterBuffer:
 
     def due(self, now: float) -> list[bytes]:
         """What must leave by `now`: concealment and what waited behind it, silence for a silent caller."""
-        out = self.give_up(now)
+        out: list[bytes] = self.give_up(now) if self._held else []
         if self._starve is not None and self._heard_at is not None and now - self._heard_at >= self._starve:
             self._flow_silence(now, out)
         if self._starve is not self._usual_starve:
@@ -144,6 +171,12 @@ class JitterBuffer:
             drift.held_up = False
             self._be_patient(now)
         return out
+
+    def is_calm(self, now: float) -> bool:
+        """Whether `due` has nothing to do for some slots but what can wait: packets come, and the clocks agree."""
+        if self._heard_at is None or now - self._heard_at >= CALM_S or self._starve is not self._usual_starve:
+            return False
+        return not (self.line.drift.unconfirmed or self.line.drift.owed)
 
     def give_up(self, now: float) -> list[bytes]:
         """Of that only what stands behind gaps whose time is up."""

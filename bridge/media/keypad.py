@@ -14,8 +14,20 @@ PAUSE_MS = 60
 class Keypad:
     """The keys that wait. While one is sent it takes the place of the audio."""
 
+    __slots__ = (
+        "_begun",
+        "_clock_rate",
+        "_pause",
+        "_payload_type",
+        "_slot_ms",
+        "_waiting",
+        "busy",
+    )  # fmt: skip
+
     def __init__(self, payload_type: int | None) -> None:
         self._payload_type = payload_type
+        self.busy = False
+        """Whether a key is being sent or waits."""
         self._waiting: deque[DtmfSender] = deque()
         self._pause = 0  # slots of audio until the next key
         self._slot_ms = 20
@@ -26,11 +38,6 @@ class Keypad:
         """The keys that are not yet sent."""
         return len(self._waiting)
 
-    @property
-    def busy(self) -> bool:
-        """Whether a key is being sent or waits."""
-        return bool(self._waiting)
-
     def retype(self, payload_type: int | None, slot_ms: int = 20, clock_rate: int = 8000) -> None:
         """Go on with another payload type, packet length, or clock in Hz; without a type, keys that wait are lost."""
         self._payload_type = payload_type
@@ -38,12 +45,14 @@ class Keypad:
         self._clock_rate = clock_rate
         if payload_type is None:
             self._waiting.clear()
+            self.busy = False
 
     def press(self, digits: str) -> None:
         """Queue keys. ValueError for what is no key, or when the other side takes no telephone-events."""
         if self._payload_type is None:
             raise ValueError("the other side takes no telephone-events")
         self._waiting.extend(DtmfSender(digit, slot_ms=self._slot_ms, clock_rate=self._clock_rate) for digit in digits)
+        self.busy = bool(self._waiting)
 
     def packet(self, writer: RtpWriter, ticks: int) -> bytes | None:
         """The packet of this slot, which takes `ticks` of the audio's clock; None: this slot is for audio."""
@@ -55,6 +64,7 @@ class Keypad:
         pulled = self._waiting[0].pull()
         if pulled is None:
             self._waiting.popleft()
+            self.busy = bool(self._waiting)
             self._pause = -(-PAUSE_MS // self._slot_ms)
             return None
         payload, first = pulled

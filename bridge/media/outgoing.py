@@ -14,14 +14,31 @@ from bridge.media.reports import RtcpReporter
 from bridge.media.rtp import HEADER_BYTES, RtpWriter
 from bridge.media.terms import Terms
 
-NOWHERE = ("0.0.0.0", "::")
-
 
 class Outgoing:
     """The stream that we send. One SSRC from beginning to end, whatever the terms become.
 
     `on_sent` gets the audio of each frame that left, in the leg's format, for a recording and the like.
     """
+
+    __slots__ = (
+        "_codec",
+        "_encode",
+        "_endpoint",
+        "_payload_type",
+        "_started",
+        "_talking",
+        "_ticks",
+        "_wanted",
+        "keypad",
+        "on_sent",
+        "on_talkspurt",
+        "permitted",
+        "playout",
+        "reporter",
+        "silence",
+        "writer",
+    )  # fmt: skip
 
     def __init__(self, endpoint: RtpEndpoint, terms: Terms, lead_ms: int) -> None:
         self.playout = Playout(lead_ms=lead_ms, audio_format=terms.audio_format)
@@ -82,7 +99,8 @@ class Outgoing:
         if not self._endpoint.send(self.writer.packet(payload, self._payload_type, self._ticks, marker)):
             # Only what left the machine counts as heard: the frame is next again, its number too.
             self._retract()
-            self.playout.put_back()
+            if frame is not None:
+                self.playout.put_back(frame)
             return self.silence
         if frame is not None and not self._talking and self.on_talkspurt is not None:
             self.on_talkspurt()
@@ -94,9 +112,12 @@ class Outgoing:
             self.on_sent(audio)
         return audio
 
+    def close(self) -> None:
+        """Nobody is told anything any more."""
+        self.on_sent = self.on_talkspurt = self.playout.on_drained = None
+
     def _may_send(self) -> bool:
-        host, port = self._endpoint.latch.destination
-        return self.permitted and self._wanted and port != 0 and host not in NOWHERE
+        return self.permitted and self._wanted and self._endpoint.latch.reachable
 
     def _send_key(self, packet: bytes) -> None:
         self._talking = False

@@ -121,6 +121,8 @@ class SlotClock:
         self.faults = 0
         """Streams removed because their tick raised."""
         self.lateness = Lateness()
+        self.on_round: Callable[[float, float], None] = lambda late_s, now: None
+        """Hears of each round how late it began and when, in seconds."""
         self._on_fault = on_fault
         self._early = early
         self._wheel: list[list[Handle]] = [[] for _ in range(SPOKES)]
@@ -179,6 +181,7 @@ class SlotClock:
             return
         self.rounds += 1
         self.lateness.add(due.lateness - self._early)
+        self.on_round(due.lateness - self._early, now)
         for handle in tuple(handles):
             slot = handle.next_step
             if slot > due.step or not handle.active:

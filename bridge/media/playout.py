@@ -48,6 +48,28 @@ class Playout:
     time where it is until `resume`.
     """
 
+    __slots__ = (
+        "_bytes_per_ms",
+        "_cap",
+        "_cap_ms",
+        "_fade",
+        "_format",
+        "_in_air",
+        "_items",
+        "_lead_bytes",
+        "_lead_ms",
+        "_lead_ticks",
+        "_past",
+        "_paused",
+        "_queue",
+        "_silence",
+        "dropped_late",
+        "frame_bytes",
+        "on_drained",
+        "refused",
+        "underruns",
+    )  # fmt: skip
+
     def __init__(
         self,
         frame_bytes: int = 160,
@@ -72,7 +94,7 @@ class Playout:
         self._queue: deque[Item] = deque()
         self._items: dict[str, Item] = {}
         self._past: dict[str, int] = {}  # milliseconds sent of items done with, oldest first
-        self._last: tuple[Item, Frame] | None = None  # until a pull, and after it was undone
+        self._in_air: Item | None = None  # whose frame the last pull gave; until a pull, and after it was undone
         self._paused = False
         self._fade = b""  # what the next slot brings of a cut
 
@@ -143,7 +165,7 @@ class Playout:
 
     def pull(self) -> Frame | None:
         """The frame of this slot; None when there is nothing to play now. Call it once per slot."""
-        self._last = None
+        self._in_air = None
         if self._fade:
             return self._fall()
         if self._paused or not self._queue:
@@ -161,12 +183,11 @@ class Playout:
             return None
         return self._take(item, available)
 
-    def put_back(self) -> None:
+    def put_back(self, frame: Frame) -> None:
         """The frame of the last pull did not leave the machine: it was not heard and is next again."""
-        if self._last is None:
+        item, self._in_air = self._in_air, None
+        if item is None:
             return
-        item, frame = self._last
-        self._last = None
         if item.item_id not in self._items:
             self._items[item.item_id] = item
             self._queue.appendleft(item)
@@ -189,7 +210,7 @@ class Playout:
         self.frame_bytes = frame_bytes
         self._adopt(audio_format)
         if changes:
-            self._last, self._fade = None, b""
+            self._in_air, self._fade = None, b""
             for item in self._queue:
                 item.change(audio_format)
 
@@ -205,7 +226,7 @@ class Playout:
         for item in self._queue:
             self._remember(item)
         self._queue.clear()
-        self._last = None
+        self._in_air = None
         return heard
 
     def _adopt(self, audio_format: Format) -> None:
@@ -218,7 +239,7 @@ class Playout:
 
     def _cut(self) -> None:
         """The item in the air stops here: let what would have come next fall to silence."""
-        if self._last is not None and self._queue and self._last[0] is self._queue[0]:
+        if self._in_air is not None and self._queue and self._in_air is self._queue[0]:
             rest = self._queue[0].peek(min(FADE_MS * self._bytes_per_ms, self.frame_bytes))
             self._fade = faded(rest, self._format)
 
@@ -250,7 +271,7 @@ class Playout:
         if size < self.frame_bytes:
             payload = self._filled(payload)
         frame = Frame(item.item_id, payload, size)
-        self._last = item, frame
+        self._in_air = item
         if item.ended and item.sent == item.received:
             self._retire()
         return frame

@@ -21,6 +21,8 @@ CONSECUTIVE_OLD = 100
 SILENCE = 0.5
 """Seconds without a packet after which the latched stream may go on from another port of its host."""
 MAX_CANDIDATES = 8
+NOWHERE = ("0.0.0.0", "::")
+"""Hosts that stand for none (RFC 3264 section 8.4)."""
 
 Address = tuple[str, int]
 
@@ -35,11 +37,29 @@ class _Candidate:
 class SourceLatch:
     """Decides for each source whether it is the caller. Addresses are (host, port) as `recvfrom` gives them."""
 
+    __slots__ = (
+        "_candidates",
+        "_heard_at",
+        "_previous",
+        "_remote",
+        "_signalling_host",
+        "_ssrc",
+        "destination",
+        "latched",
+        "payload_types",
+        "reachable",
+        "strangers",
+    )  # fmt: skip
+
     def __init__(self, remote: Address, signalling_host: str, payload_types: frozenset[int]) -> None:
         self.strangers = 0
         """Packets that were not the caller's, those of candidates on probation included."""
         self.latched: Address | None = None
         """Until the caller's first packet: None."""
+        self.destination: Address
+        """Where our packets go: back to the latched source, before that to the SDP's address."""
+        self.reachable: bool
+        """Whether that is a place at all."""
         self.payload_types = payload_types
         """Those that the caller's packets may have."""
         self._signalling_host = _canonical(signalling_host)
@@ -48,11 +68,13 @@ class SourceLatch:
         self._heard_at = 0.0
         self._ssrc: int | None = None  # of the latched source's last packet
         self._candidates: dict[Address, _Candidate] = {}
+        self._latch(None)
 
-    @property
-    def destination(self) -> Address:
-        """Where our packets go: back to the latched source, before that to the SDP's address."""
-        return self.latched or self._remote
+    def _latch(self, source: Address | None) -> None:
+        """Whom we hear and answer from now on; asked for with every packet, so it is worked out here."""
+        self.latched = source
+        self.destination = host, port = source or self._remote
+        self.reachable = port != 0 and host not in NOWHERE
 
     def expects(self, source: Address) -> bool:
         """Whether it is the address of the caller's description."""
@@ -72,7 +94,7 @@ class SourceLatch:
         self._candidates.clear()
         if remote != self.latched:
             self._previous = self.latched
-            self.latched = None
+            self._latch(None)
 
     def knows(self, source: Address) -> bool:
         """Whether a packet from here may be worth parsing; a plain stranger is counted and not."""
@@ -88,7 +110,7 @@ class SourceLatch:
             self._ssrc = packet.ssrc
             return True
         if packet.payload_type in self.payload_types and (source == self._remote or self._passes(source, packet, now)):
-            self.latched = source
+            self._latch(source)
             self._heard_at = now
             self._ssrc = packet.ssrc
             self._candidates.clear()

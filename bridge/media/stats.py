@@ -11,7 +11,7 @@ from bridge.media.reports import RtcpReporter
 
 @dataclass(slots=True)
 class MediaStats:
-    """Packets and bytes are RTP packets of the caller and ours, headers included, without UDP and IP."""
+    """Packets are RTP packets of the caller and ours."""
 
     jitter: JitterBuffer = field(default_factory=lambda: JitterBuffer(Law.PCMU))
     playout: Playout = field(default_factory=Playout)
@@ -21,9 +21,6 @@ class MediaStats:
     """The echo guard; None when the agent wants none."""
     _of_guards_before: tuple[int, int] = (0, 0)
     packets_in: int = 0
-    packets_out: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
     send_failures: int = 0
     """Packets that the socket did not take; their audio went out in the next slot."""
     skipped: int = 0
@@ -35,6 +32,11 @@ class MediaStats:
     def drop(self, reason: str) -> None:
         """Count one datagram that goes nowhere."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    @property
+    def packets_out(self) -> int:
+        """Packets of ours that left; the sender reports count them."""
+        return self.reports.packets if self.reports is not None else 0
 
     @property
     def lost(self) -> int:
@@ -128,8 +130,6 @@ class MediaStats:
         return {
             "packets_in": self.packets_in,
             "packets_out": self.packets_out,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
             "send_failures": self.send_failures,
             "skipped": self.skipped,
             "digits": self.digits,

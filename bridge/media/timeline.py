@@ -61,6 +61,7 @@ class TimeLine:
         "frame",
         "given",
         "history",
+        "plain",
         "resyncs",
         "silence_s",
         "tick_s",
@@ -96,15 +97,20 @@ class TimeLine:
         self._silence = bytes((law.silence,)) if isinstance(audio_format, Law) else bytes(SAMPLE_BYTES)
         self.history.clear()
         self.default = decoder or G711Decoder(law, law)
-        self.decoder = self.default
+        self._decode_by(self.default)
         self._set_clock(self.default.clock_rate)
 
     def begin(self, arrival: Arrival) -> None:
         """A new time line, from this packet on."""
-        self.decoder = arrival.decoder
+        self._decode_by(arrival.decoder)
         self.timestamp = arrival.timestamp
         self._event_end = None
         self._set_clock(arrival.decoder.clock_rate)
+
+    def _decode_by(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.plain = decoder if decoder.is_plain else None
+        """The same where it gives the very bytes of the packets."""
 
     def _set_clock(self, rate: int) -> None:
         self.clock = rate
@@ -120,7 +126,7 @@ class TimeLine:
         if arrival.payload is None:
             self._play_event(arrival, out)
         else:
-            self.decoder = arrival.decoder
+            self._decode_by(arrival.decoder)
             self._play_audio(arrival, arrival.payload, out)
 
     def takes(self, ticks: int, now: float) -> bool:

@@ -142,7 +142,7 @@ class TestWhereReportsGo:
 
     def test_there_is_no_port_behind_the_last(self) -> None:
         side = Side(Rtcp(SDP_RTCP))
-        side.latch.latched = (NAT[0], 65535)
+        side.latch._latch((NAT[0], 65535))
         assert side.channel.destination == (NAT[0], 65535)
 
     @pytest.mark.parametrize("remote", [("0.0.0.0", 4000), ("::", 4000), ("192.0.2.1", 0)])

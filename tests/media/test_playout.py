@@ -296,7 +296,7 @@ class TestPutBack:
             if attempt % 2:
                 seen += frame.payload
             else:
-                playout.put_back()
+                playout.put_back(frame)
         assert seen == data
         assert (playout.sent_ms("a"), playout.drained, playout.pull()) == (60, True, None)
 
@@ -304,28 +304,28 @@ class TestPutBack:
         playout = Playout(lead_ms=0)
         playout.push("a", audio(200))
         playout.end("a")
-        drain(playout, 2)
-        playout.put_back()
+        frame = drain(playout, 2)[-1]
+        playout.put_back(frame)
         assert (playout.drained, playout.sent_ms("a"), playout.queued_ms) == (False, 20, 5)
         assert playout.flush() == (Heard("a", 20, 25, True),)
-        playout.put_back()
+        playout.put_back(frame)
         assert playout.pull() is None
 
     def test_not_after_a_flush(self) -> None:
         playout = Playout(lead_ms=0)
         playout.push("a", audio(320))
-        drain(playout, 1)
+        (frame,) = drain(playout, 1)
         playout.flush()
-        playout.put_back()
+        playout.put_back(frame)
         assert playout.pull() == fall(audio(320)[160:200])
         assert (playout.pull(), playout.drained, playout.sent_ms("a")) == (None, True, 20)
 
     def test_once_per_pull(self) -> None:
         playout = Playout(lead_ms=0)
         playout.push("a", audio(320))
-        drain(playout, 2)
-        playout.put_back()
-        playout.put_back()
+        frame = drain(playout, 2)[-1]
+        playout.put_back(frame)
+        playout.put_back(frame)
         assert playout.sent_ms("a") == 20
 
 
@@ -515,7 +515,7 @@ class PlayoutModel(RuleBasedStateMachine):
             assert frame.heard_bytes > 0
             assert frame.payload[frame.heard_bytes :] == SILENCE * (16 - frame.heard_bytes)
             if fails:
-                self.playout.put_back()
+                self.playout.put_back(frame)
                 continue
             assert frame.item_id not in self.over
             self.seen[frame.item_id] += frame.payload[: frame.heard_bytes]

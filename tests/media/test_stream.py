@@ -38,7 +38,7 @@ class TestUp:
                 line.phone.send(frame(number))
             await until(lambda: len(line.audio) == 20)
             assert line.audio == [frame(number) for number in range(20)]
-            assert (line.stream.stats.packets_in, line.stream.stats.bytes_in) == (20, 20 * 172)
+            assert line.stream.stats.packets_in == 20
             assert line.stream.stats.dropped == {}
 
     async def test_a_lost_packet_is_concealed_by_the_slot_clock(self) -> None:
@@ -221,7 +221,6 @@ class TestDown:
             assert packet.sequence == (first.sequence + at) & 0xFFFF
             assert packet.timestamp == (first.timestamp + 160 * at) & 0xFFFFFFFF
         assert line.stream.stats.packets_out == len(packets)
-        assert line.stream.stats.bytes_out == 172 * len(packets)
 
     async def test_start_values_differ_between_calls(self) -> None:
         starts = set()
