@@ -1,5 +1,5 @@
-# make demo | test | test-interop | test-long | check | format | lock | image | clean
-# PYTHON= chooses the interpreter, VENV= the environment's folder, ARGS= goes to pytest or to the demo.
+# make demo | test | test-interop | test-long | bench | check | format | lock | image | clean
+# PYTHON= chooses the interpreter, VENV= the environment's folder, ARGS= goes to pytest, to the demo or to the bench.
 VENV ?= .venv
 IMAGE ?= sipbridge
 ARGS ?=
@@ -8,7 +8,7 @@ export PYTHON
 PY := $(VENV)/bin/python
 CODE := bridge tests
 
-.PHONY: help demo test test-interop test-long check format lock image clean set-up phones peers
+.PHONY: help demo test test-interop test-long bench check format lock image clean set-up phones peers
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -45,6 +45,10 @@ test-interop: set-up phones peers
 # Exit code 5 is pytest's "no test was chosen".
 test-long: set-up phones
 	@$(PY) -m pytest -q -rs -m long $(ARGS) || { [ $$? = 5 ] && echo "test-long: no long tests yet"; }
+
+# Calls per core, latencies, memory: about 20 minutes on two cores that nobody else uses. ARGS=--list shows the cases.
+bench: set-up
+	@$(PY) -m tests.bench $(ARGS)
 
 check: set-up
 	@$(PY) -m ruff format --check $(CODE)

@@ -1,0 +1,87 @@
+"""`python -m tests.bench.peers`: the service and an Asterisk side by side, with the same callers on the same cores."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.bench import machine
+from tests.bench.cases import Traffic
+from tests.bench.peers.asterisk import WAYS, asterisk, version
+from tests.bench.peers.subject import Figures, Subject, measure
+from tests.bench.peers.table import markdown
+from tests.bench.programs import ProgramFailed
+from tests.bench.rig import Rig, Setting
+
+_OURS = {"sipbridge": Traffic(), "sipbridge-100": Traffic(append_ms=100)}
+_NAMES = {
+    "sipbridge": "sipbridge, appends of 20 ms",
+    "sipbridge-100": "sipbridge, appends of 100 ms",
+    "echo": "Asterisk, `Echo()`",
+    "audiosocket": "Asterisk, `AudioSocket()`",
+    "websocket": "Asterisk, `chan_websocket`",
+}
+
+
+@contextlib.contextmanager
+def started(name: str, setting: Setting, folder: Path) -> Iterator[Subject]:
+    """One of those that are compared, running. Raises ProgramFailed."""
+    if name in WAYS:
+        with asterisk(setting, name, folder) as subject:
+            yield subject
+    else:
+        with Rig(setting, _OURS[name]) as rig:
+            service = rig.service
+            yield Subject(
+                service.pid, service.target, rig.server, frames=lambda told: told["append_audio_bytes"] // 160
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0 when everything could be measured."""
+    given = _parsed(arguments)
+    setting = Setting(service_core=given.service_core, load_cores=(given.load_core,), seconds=given.seconds)
+    rows, failed = list[Figures](), 0
+    for name in given.only.split(","):
+        for calls in map(int, given.calls.split(",")):
+            try:
+                rows.append(_measured(name, calls, setting))
+            except ProgramFailed as failure:
+                print(f"{name} with {calls} calls: {failure}", file=sys.stderr)
+                failed += 1
+    about = machine.described() | {"asterisk": version()}
+    print(", ".join(str(value) for value in about.values() if value), end="\n\n")
+    print(markdown(rows))
+    return 1 if failed else 0
+
+
+def _measured(name: str, calls: int, setting: Setting) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="peers-") as made:
+        folder = Path(made)
+        with started(name, setting, folder) as subject:
+            found = measure(_NAMES[name], subject, calls, setting, folder)
+    pacing = found.pacing_ms.get("p99", 0)
+    print(f"{name}, {calls} calls: {found.us_per_call:.0f} us, p99 {pacing:.2f} ms {found.remarks}", file=sys.stderr)
+    return found
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.peers", description="sipbridge beside an Asterisk.")
+    add = parser.add_argument
+    add("--only", default=",".join(_NAMES), help="some of the subjects, with commas; default: %(default)s")
+    add("--calls", default="50,100,150", help="numbers of calls, with commas")
+    add("--seconds", type=float, default=8.0, help="of each measuring window")
+    add("--service-core", type=int, default=0)
+    add("--load-core", type=int, default=1, help="of callers and far ends")
+    given = parser.parse_args(arguments)
+    if strangers := set(given.only.split(",")) - set(_NAMES):
+        parser.error(f"no {', '.join(sorted(strangers))}: there are {', '.join(_NAMES)}")
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(main())
