@@ -186,8 +186,8 @@ def test_a_second_farewell_has_as_much_time_as_the_first() -> None:
 def test_each_piece_of_a_farewell_does_not_make_it_longer() -> None:
     bench = Bench()
     bench.idle.close()
-    farewell = Farewell("bye", bench.note, lambda: bench.note("end"), bench.later)  # type: ignore[arg-type]
-    farewell.begin()
+    farewell = Farewell("bye", bench.note, bench.later)  # type: ignore[arg-type]
+    farewell.begin(lambda: bench.note("end"))
     for _ in range(10):
         bench.wait(4)
         farewell.agent_spoke()

@@ -13,6 +13,9 @@ MAY_KNOW = {
     # The cores.
     "audio": set(),
     "config": set(),
+    "core_time": set(),
+    "cycles": set(),
+    "pressure": set(),
     "rates": set(),
     "records": set(),
     "sip": set(),
@@ -26,7 +29,7 @@ MAY_KNOW = {
     "after_speech": set(),
     "attendance": {"idle", "records", "time_limit"},
     "barge_in": {"config", "realtime"},
-    "call_record": {"records"},
+    "call_record": {"legs", "records"},
     "call_tools": {
         "after_speech",
         "call_transfer",
