@@ -91,7 +91,7 @@ class ControlChannel:
             self._terms = None
         self._endpoint.on_rtcp = None
         self._close_socket()
-        self._open_socket = _none
+        self._open_socket = no_socket
 
     @property
     def destination(self) -> Address | None:
@@ -159,8 +159,8 @@ class ControlChannel:
             self._socket = None
 
 
-def _none() -> None:
-    """No socket is opened any more."""
+def no_socket() -> None:
+    """There is no port for RTCP."""
 
 
 def new_reporter(ssrc: int, clock_rate: int) -> RtcpReporter:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bridge.audio.format import Format, silence_of
-from bridge.media.control import ControlChannel, new_reporter
+from bridge.media.control import ControlChannel, new_reporter, no_socket
 from bridge.media.echo import EchoGuard
 from bridge.media.endpoint import RtpEndpoint
 from bridge.media.incoming import Filter, Incoming
@@ -48,10 +48,6 @@ BURST = 400
 LOOK_S = 0.055
 """Seconds between two looks at what is not to the slot, while the caller's packets come as they should. A look goes
 through objects that no cache holds when hundreds of calls run: in every slot it would be a third of the slot's cost."""
-
-
-def no_socket() -> None:
-    """There is no port for RTCP."""
 
 
 def _nothing() -> None:

@@ -23,14 +23,18 @@ async def main() -> None:
         datagrams = [phone.writer.packet(b"\x55" * 160, 0, 160) for _ in range(2 * PACKETS)]
 
         def core_in() -> None:
-            for datagram in datagrams[:PACKETS]:
-                stream._receive(stream._endpoint._admit(datagram, phone.address, 1000.0), 1000.0)  # type: ignore[arg-type]
+            for number, datagram in enumerate(datagrams[:PACKETS]):
+                now = 1000.0 + 0.02 * number
+                stream._ahead = 0  # no slot runs here: else the packets were a flood, and dropped
+                stream._receive(stream._endpoint._admit(datagram, phone.address, now), now)  # type: ignore[arg-type]
 
         def socket_in() -> None:
             for at in range(PACKETS, 2 * PACKETS, BATCH):
                 for datagram in datagrams[at : at + BATCH]:
                     phone.send_raw(datagram)
-                stream._endpoint.read()
+                stream._ahead = 0
+                for _ in range(BATCH):
+                    stream._endpoint.read()
 
         def send_only() -> None:
             for datagram in datagrams[:PACKETS]:
