@@ -57,10 +57,15 @@ class Warm(Protocol):
 
 
 class _Connection(ClientConnection):
-    """One that is freed when it is gone: what ended it is kept in it, and would keep its frames, and these itself."""
+    """One that is freed when it is gone, without the collector of cycles.
+
+    Its parser is a generator that waits for ever and knows whose it is; what ended the connection is kept in it, and
+    would keep its frames, and these itself.
+    """
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.protocol.parser.close()
         for fault in (self.protocol.handshake_exc, self.protocol.parser_exc):
             if fault is not None:
                 _bare(fault)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
+
 import pytest
 
-from bridge.sip.alarms import Alarms
+from bridge.sip.alarms import FEW, Alarms
 
 
 def test_order_and_deadline() -> None:
@@ -67,3 +70,32 @@ def test_only_an_earlier_alarm_is_announced() -> None:
     alarms.at(9.0, lambda: None)
     alarms.at(1.0, lambda: None)
     assert told == [5.0, 1.0]
+
+
+def test_cancelled_alarms_do_not_wait_for_their_time() -> None:
+    """A call's session timer is set for half an hour, and cancelled when the call ends."""
+    alarms = Alarms()
+    kept = alarms.at(1800.0, lambda: None)
+    for _ in range(20 * FEW):
+        alarm = alarms.at(1800.0, lambda: pytest.fail("rang"))
+        alarm.cancel()
+        alarm.cancel()
+        assert len(alarms) <= 2 * FEW + 2
+    assert kept.pending and alarms.next_deadline == 1800.0
+
+
+def test_whatever_is_cancelled_the_others_ring_in_their_order() -> None:
+    chance = random.Random(6)
+    for _ in range(50):
+        alarms, rung = Alarms(), list[float]()
+        times = [chance.uniform(0, 100) for _ in range(4 * FEW)]
+        made = [(when, alarms.at(when, partial(rung.append, when))) for when in times]
+        gone = chance.sample(made, chance.randrange(len(made)))
+        half = chance.uniform(0, 100)
+        alarms.run(half)
+        for _, alarm in gone:
+            alarm.cancel()
+        alarms.run(100.0)
+        cancelled = {when for when, _ in gone if when > half}
+        assert rung == sorted(when for when in times if when not in cancelled)
+        assert len(alarms) == 0 and alarms.next_deadline is None
