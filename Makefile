@@ -46,7 +46,7 @@ test-interop: set-up phones peers
 test-long: set-up phones
 	@$(PY) -m pytest -q -rs -m long $(ARGS) || { [ $$? = 5 ] && echo "test-long: no long tests yet"; }
 
-# Calls per core, latencies, memory: about 20 minutes on two cores that nobody else uses. ARGS=--list shows the cases.
+# Calls per core, latencies, memory: about 25 minutes on two cores that nobody else uses. ARGS=--list shows the cases.
 bench: set-up
 	@$(PY) -m tests.bench $(ARGS)
 

@@ -11,7 +11,7 @@ from bridge.media.stats import MediaStats
 
 BATCH = 32
 """Datagrams per wake-up at most: a flood on one port must not hold the loop."""
-BEHIND_S = 0.022
+BEHIND_S = 0.045
 """Seconds since the last wake-up after which several packets may wait, because we were away or have too much to do.
 Otherwise one is read: to find the socket empty costs as much as a packet, and the loop wakes us again if it is not."""
 LARGEST = 1500

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.proxy import get_proxy
 from websockets.uri import WebSocketURI, parse_uri
 
+from bridge.realtime.connection import Connection, bare
 from bridge.realtime.names import Names
 from bridge.realtime.tls import ResumingContext
 
@@ -52,23 +53,8 @@ Find = Callable[[], Awaitable[Address]]
 class Warm(Protocol):
     """Where open sockets may be had."""
 
-    def take(self) -> ClientConnection | None:
+    def take(self) -> Connection | None:
         """One that is alive; None when there is none."""
-
-
-class _Connection(ClientConnection):
-    """One that is freed when it is gone, without the collector of cycles.
-
-    Its parser is a generator that waits for ever and knows whose it is; what ended the connection is kept in it, and
-    would keep its frames, and these itself.
-    """
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.protocol.parser.close()
-        for fault in (self.protocol.handshake_exc, self.protocol.parser_exc):
-            if fault is not None:
-                _bare(fault)
 
 
 class Dialer:
@@ -85,12 +71,12 @@ class Dialer:
         self._names = Names()
         self._proxy: tuple[tuple[bool, str, int], str | None] | None = None  # of the last host
 
-    async def connect(self) -> ClientConnection:
+    async def connect(self) -> Connection:
         """An open socket. Raises SessionFailed."""
         warm = self.warm.take() if self.warm is not None else None
         return warm or await self.connect_now()
 
-    async def connect_now(self) -> ClientConnection:
+    async def connect_now(self) -> Connection:
         """A socket of which all handshakes are done now. Raises SessionFailed."""
         address = self._address if self._find is None else await self._find()
         try:
@@ -103,9 +89,9 @@ class Dialer:
         except InvalidURI as error:  # its text is the whole URL, in which a secret may stand
             raise SessionFailed("unreachable", "the service's address is no ws:// or wss:// URL") from error
         except (InvalidHandshake, OSError, EOFError) as error:
-            raise SessionFailed("unreachable", str(error) or type(error).__name__) from _bare(error)
+            raise SessionFailed("unreachable", str(error) or type(error).__name__) from bare(error)
 
-    async def _connected(self, address: Address) -> ClientConnection:
+    async def _connected(self, address: Address) -> Connection:
         uri = parse_uri(address.url)
         proxy = self._proxy_for(uri)
         known = await self._names.address(uri.host, uri.port) if proxy is None else None
@@ -123,7 +109,7 @@ class Dialer:
             self._proxy = where, get_proxy(uri)
         return self._proxy[1]
 
-    async def _connect(self, address: Address, **where: Any) -> ClientConnection:
+    async def _connect(self, address: Address, **where: Any) -> Connection:
         connection = await connect(
             address.url,
             additional_headers=address.headers,
@@ -132,24 +118,16 @@ class Dialer:
             max_size=MAX_MESSAGE_BYTES,
             ping_timeout=PING_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
-            create_connection=_Connection,
+            create_connection=Connection,
             **where,
         )
+        assert isinstance(connection, Connection)
         _give_up_soon(connection)
         return connection
 
 
-def _give_up_soon(connection: ClientConnection) -> None:
+def _give_up_soon(connection: Connection) -> None:
     """Let the system end a connection of which nothing arrives any more: a dead network sends no reset."""
     raw = connection.transport.get_extra_info("socket")
     if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
-
-
-def _bare(error: Exception) -> Exception:
-    """An error without the frames that it came through, nor those of its causes."""
-    each: BaseException | None = error
-    while each is not None:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
-    return error

@@ -1,9 +1,9 @@
 """The asyncio face of one session: the WebSocket under a protocol object, whichever provider's it is.
 
 Everything the call asks for is sent in the same loop turn: by `websockets.broadcast`, which writes without waiting, and
-audio in frames made for the transport (`text_frame`). So there is no task per packet, and an interruption is on its way
-before anything else runs. What a slow server cannot take is held in a bounded queue of audio, oldest dropped and
-counted; the phone never waits.
+audio in frames made for the transport (`text_frame`). What the server says is taken where the socket reads it
+(`connection`). So there is no task per packet or event, and an interruption is on its way before anything else runs.
+What a slow server cannot take is held in a bounded queue of audio, oldest dropped and counted; the phone never waits.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 
-from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from bridge.realtime import events as ev
 from bridge.realtime.budget import Budget
+from bridge.realtime.connection import TURN_MESSAGES, Connection
 from bridge.realtime.dialer import Dialer, SessionFailed
 from bridge.realtime.protocol import Alarm, Provider
 from bridge.realtime.steady import Steady
@@ -36,8 +36,6 @@ REPLAY_MS = 1000
 """Audio of a time without a session goes in events of so much."""
 STUCK_BYTES = 4 * 1024 * 1024
 """With more than this unsent the server has stopped reading for good."""
-TURN_EVENTS = 16
-"""Frames read before others get their turn: a server that floods must not hold up the calls."""
 _FRAMES = TextFrames()
 
 
@@ -50,12 +48,15 @@ class Session:
     __slots__ = (
         "_append_bytes",
         "_append_ms",
+        "_budget",
         "_dialer",
+        "_fault",
         "_held",
         "_held_bytes",
         "_held_limit",
         "_is_read",
         "_pending",
+        "_rest_s",
         "_socket",
         "_steady",
         "_timers",
@@ -88,9 +89,12 @@ class Session:
         self._pending = b""
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
-        self._socket: ClientConnection | None = None
+        self._socket: Connection | None = None
         self._timers: dict[object, asyncio.TimerHandle] = {}  # of the protocol's alarms, oldest first
         self._is_read = False  # somebody runs the reader
+        self._budget = Budget()
+        self._rest_s = 0.0  # the server has sent too much: for how long nothing is read before the next message
+        self._fault: Exception | None = None  # what a message led to that was taken as it was read
         self._steady: Steady | None = None  # where the service's clock is the caller's audio
 
     async def open(self, timeout_s: float) -> ev.Ready:
@@ -112,23 +116,41 @@ class Session:
         return ready
 
     async def run(self) -> ev.Lost:
-        """Read events until the socket is gone; how it went."""
+        """Take events until the socket is gone; how it went. Mostly they are taken where the socket reads them."""
         assert self._socket is not None
-        self._is_read = True
-        socket = self._socket
-        now = asyncio.get_running_loop().time
-        budget = Budget()
+        socket, self._is_read = self._socket, True
+        socket.on_message = self._take
         try:
             while True:
-                for _ in range(TURN_EVENTS):
+                for _ in range(TURN_MESSAGES):
                     frame = await socket.recv(decode=False)
+                    await self._rest()
                     self._react(frame)
-                    if pause_s := budget.spend(len(frame), now()):
-                        await asyncio.sleep(pause_s)
                 await asyncio.sleep(0)  # `recv` does not wait while frames are there
         except ConnectionClosed:
             self._stop_steady()
             return ev.Lost(socket.close_code or 1006, socket.close_reason or "")
+        finally:
+            socket.on_message = None
+
+    def _take(self, frame: bytes) -> bool:
+        """A message as it is read. What goes wrong here is the call's affair, not the socket's: `run` raises it."""
+        if self._rest_s or self._fault is not None:
+            return False
+        try:
+            self._react(frame)
+        except Exception as error:  # noqa: BLE001 - the guard of this socket
+            self._fault = error
+            return False
+        return True
+
+    async def _rest(self) -> None:
+        """Before a message that has waited."""
+        if self._fault is not None:
+            raise self._fault
+        if self._rest_s:
+            await asyncio.sleep(self._rest_s)
+            self._rest_s = 0.0
 
     def append(self, audio: bytes) -> None:
         """Send the caller's audio, in events of `append_ms` (or more, when longer frames come)."""
@@ -192,7 +214,7 @@ class Session:
         if messages and socket.transport.get_write_buffer_size() > STUCK_BYTES:
             socket.transport.abort()
 
-    async def _handshake(self, socket: ClientConnection) -> ev.Ready:
+    async def _handshake(self, socket: Connection) -> ev.Ready:
         try:
             while True:
                 events = self.protocol.receive(await socket.recv(decode=False))
@@ -212,6 +234,7 @@ class Session:
             raise SessionFailed("closed", f"closed with {code} {reason}".strip(), (code, reason)) from error
 
     def _react(self, frame: bytes) -> None:
+        self._rest_s = self._budget.spend(len(frame), asyncio.get_running_loop().time())
         for event in self.protocol.receive(frame):
             self.on_event(event)
         self.flush()
@@ -242,12 +265,12 @@ class Session:
             return
         self._write_audio(socket, audio)
 
-    def _write_audio(self, socket: ClientConnection, audio: bytes) -> None:
+    def _write_audio(self, socket: Connection, audio: bytes) -> None:
         """To a socket that is open. No message of ours goes in fragments, so a whole frame never comes between two."""
         socket.transport.write(_FRAMES.frame(self.protocol.audio_message(audio)))
         self.audio_in_bytes += len(audio)
 
-    def _hold(self, audio: bytes, socket: ClientConnection) -> None:
+    def _hold(self, audio: bytes, socket: Connection) -> None:
         self._held.append(audio)
         self._held_bytes += len(audio)
         while self._held_bytes > self._held_limit:

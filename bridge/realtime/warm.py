@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 import structlog
-from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
+from bridge.realtime.connection import Connection
 from bridge.realtime.dialer import SessionFailed
 
 log = structlog.get_logger("sipbridge.realtime")
@@ -27,7 +27,7 @@ class WarmSockets:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable[ClientConnection]],
+        connect: Callable[[], Awaitable[Connection]],
         size: int,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -40,7 +40,7 @@ class WarmSockets:
         self._connect = connect
         self._size = size
         self._clock = clock
-        self._ready: deque[tuple[float, ClientConnection]] = deque()
+        self._ready: deque[tuple[float, Connection]] = deque()
         self._wanted = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -48,7 +48,7 @@ class WarmSockets:
         """Begin to keep them."""
         self._keeper = asyncio.create_task(self._keep())
 
-    def take(self) -> ClientConnection | None:
+    def take(self) -> Connection | None:
         """The freshest one that is alive; None when there is none."""
         self._wanted.set()
         while self._ready:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench import carried, interruptions, machine, memory, ratio, set_ups, soak
+from tests.bench import carried, compiled, interruptions, machine, memory, ratio, set_ups, soak
 from tests.bench.cases import CASES, Ask, Case, named
 from tests.bench.programs import ProgramFailed
 from tests.bench.rig import Setting
@@ -30,10 +30,10 @@ _QUICK_MOST = 100
 class Bench:
     """One run of the chosen cases."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, build: Path | None) -> None:
         self._given = given
         self.setting = Setting(
-            service_core=given.service_core, load_cores=tuple(given.load_cores), seconds=given.seconds
+            service_core=given.service_core, load_cores=tuple(given.load_cores), seconds=given.seconds, build=build
         )
         self._measure = Measurements(self.setting, _tell)
 
@@ -73,8 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     rows, failed = list[Row](), 0
+    try:
+        build = None if given.plain else compiled.built()
+    except ProgramFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
     cases, about, begun = _chosen(given), machine.described(), time.monotonic()
-    bench = Bench(given)
+    about["build"] = "plain" if build is None else "compiled"
+    bench = Bench(given, build)
     try:
         for case in cases:
             _tell(f"{case.name}: {case.title}")
@@ -138,6 +144,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--load-cores", type=_numbers, default=[1], help="those of caller and server, with commas")
     add("--soak-minutes", type=float, default=0.0, help="run the soak for so long, and nothing else unless named")
     add("--soak-calls", type=int, default=100, help="calls at a time of the soak")
+    add("--plain", action="store_true", help="measure the source as it is, not compiled as in the image")
     add("--record-ratio", action="store_true", help="measure the service against the calibration loop, and keep that")
     given = parser.parse_args(arguments)
     if given.quick:

@@ -109,13 +109,22 @@ class BenchService(Pinned):
 
     @classmethod
     def started(
-        cls, folder: Path, traffic: Traffic, provider: str, core: int, environ: Mapping[str, str] | None = None
+        cls,
+        folder: Path,
+        traffic: Traffic,
+        provider: str,
+        core: int,
+        environ: Mapping[str, str] | None = None,
+        build: Path | None = None,
     ) -> Self:
         """Start it on its core, with its configuration and log in `folder`, and wait until it is ready."""
         # What somebody has set for a service of his own would change what is measured.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BRIDGE_")}
         path = folder / "sipbridge.yaml"
         command = [sys.executable, "-m", "bridge", "serve", "--config", str(path)]
+        if build is not None:
+            command.insert(1, "-P")  # not from the folder in which it runs
+            environment["PYTHONPATH"] = str(build)
         for attempt in range(_STARTS):
             ports = Ports.free()
             path.write_text(yaml.safe_dump(config(traffic, provider, ports, folder)))

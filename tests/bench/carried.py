@@ -11,6 +11,8 @@ from tests.bench.table import Row
 
 MOST = 2000
 """Calls: a caller has no more, and one core will not carry them."""
+FULL = 0.95
+"""Share of the core above which a number that is not carried is too large, whatever the host did."""
 
 
 def limit(case: Case, measure: Measurements, most: int = MOST) -> Iterator[Row]:
@@ -46,9 +48,9 @@ def outcome(measured: Measured) -> Outcome:
 
 
 def _fairly(measure: Measurements, case: Case, calls: int) -> Measured:
-    """Once more, where others used the machine while it failed."""
+    """Once more where it failed and the core had time left: then it may have been the host, which no count shows."""
     measured = measure(case.traffic, calls)
-    if measured.noisy and not measured.carried:
+    if not measured.carried and (measured.noisy or measured.cpu_share < FULL):
         measured = measure(case.traffic, calls, again=True)
     return measured
 

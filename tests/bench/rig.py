@@ -37,6 +37,8 @@ class Setting:
     """Calls placed per second."""
     caller: tuple[str, ...] = CALLER
     server: tuple[str, ...] = SERVER
+    build: Path | None = None
+    """Where the service is imported from; None: the source as it is."""
 
 
 class Rig:
@@ -57,7 +59,9 @@ class Rig:
             self.folder = Path(opening.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             provider, environ = self._start_server()
             setting = self.setting
-            self.service = BenchService.started(self.folder, self.traffic, provider, setting.service_core, environ)
+            self.service = BenchService.started(
+                self.folder, self.traffic, provider, setting.service_core, environ, setting.build
+            )
             opening.enter_context(self.service)
             self._open = opening.pop_all()
         return self

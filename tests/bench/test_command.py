@@ -40,7 +40,7 @@ def test_nonsense_is_refused(options: list[str], capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_stops_everything_and_tells_what_it_has(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "bench.json"
-    options = ["--cases", "append-20,append-40", "--calls", "2", "--seconds", "1", "--json", str(path)]
+    options = ["--plain", "--cases", "append-20,append-40", "--calls", "2", "--seconds", "1", "--json", str(path)]
     with subprocess.Popen(
         [*COMMAND, *options], cwd=machine.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as bench:

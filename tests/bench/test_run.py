@@ -41,7 +41,7 @@ def test_a_run_prints_a_table_and_writes_all_figures(tmp_path: Path) -> None:
     if len(cores) < 2:
         pytest.skip("service and load need a core each")
     path = tmp_path / "bench.json"
-    command = [sys.executable, "-m", "tests.bench", "--cases", "append-20", "--calls", "3", "--seconds", "2"]
+    command = [sys.executable, "-m", "tests.bench", "--plain", "--cases", "append-20", "--calls", "3", "--seconds", "2"]
     command += ["--json", str(path), "--service-core", str(cores[0]), "--load-cores", str(cores[1])]
     ran = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
