@@ -1,13 +1,15 @@
 # The service alone; the built-in agent (with espeak-ng, GPL-3.0) comes in by --build-arg REQUIREMENTS=agent.
+# What runs for every packet is compiled (docs/performance.md); --build-arg COMPILE=0 leaves it as it is.
 FROM python:3.13-slim AS build
-ARG REQUIREMENTS=serve
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+ARG REQUIREMENTS=serve COMPILE=1
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY requirements requirements
 RUN python -m venv /opt/build && /opt/build/bin/pip install --require-hashes -r requirements/build.txt \
  && python -m venv /opt/sipbridge && /opt/sipbridge/bin/pip install --require-hashes -r requirements/${REQUIREMENTS}.txt
 COPY . .
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+RUN SIPBRIDGE_COMPILE=${COMPILE} /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/sipbridge/bin/pip install --no-deps --no-index /wheels/*.whl \
  && /opt/sipbridge/bin/pip uninstall --yes pip
 

@@ -1,14 +1,14 @@
 """Builds sipbridge; with SIPBRIDGE_COMPILE=1 what runs for every packet becomes machine code.
 
-The same source, translated by mypyc: numbers then lie in their objects, not each in a place of its own that no cache holds
-when hundreds of calls run (docs/performance.md). Needs a C compiler, Python's headers and mypy; nothing else changes.
+The same source, translated by mypyc: numbers then lie in their objects, not each in a place of its own that no cache
+holds when hundreds of calls run (docs/performance.md). Needs a C compiler, Python's headers and mypy.
 """
 
 import os
 
 from setuptools import setup
 
-MEDIA = """concealment control drift echo echo_line echo_path endpoint incoming item jitter keypad outgoing pacer playout
+MEDIA = """concealment control drift endpoint incoming item jitter keypad outgoing pacer playout
     reception reports rtp source stats stream timeline"""
 REALTIME = "budget session text_frame uplink openai/messages"
 COMPILED = [f"bridge/media/{name}.py" for name in MEDIA.split()] + [

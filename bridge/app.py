@@ -19,6 +19,7 @@ from bridge.config import HIDDEN, Config
 from bridge.core_time import CoreTime
 from bridge.cycles import Cycles
 from bridge.means import Means
+from bridge.media import pacer
 from bridge.media.pacer import Pacer
 from bridge.media.ports import PortPool
 from bridge.metrics import Meters
@@ -45,6 +46,8 @@ _T = TypeVar("_T")
 
 log = structlog.get_logger("sipbridge.app")
 
+COMPILED = not str(pacer.__file__).endswith(".py")
+"""Whether what runs for every packet is machine code, as in the container image (setup.py)."""
 GOODBYE_S = 5.0
 """How long the last BYEs may take at the very end."""
 OVERLOADED_SAID_S = 10.0
@@ -161,7 +164,7 @@ class App:
         self.trunks.start()
         sip = [f"{transport}://{host}:{port}" for transport, host, port in self.user_agent.local]
         self._cycles.start()
-        log.info("service.ready", version=__version__, sip=sip, http=f"{host}:{self.http_port}")
+        log.info("service.ready", version=__version__, compiled=COMPILED, sip=sip, http=f"{host}:{self.http_port}")
 
     async def drain(self) -> None:
         """Take no new calls, let the running ones finish within limits.drain_s, then end them with BYE."""

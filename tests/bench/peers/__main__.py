@@ -6,21 +6,27 @@ import argparse
 import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.bench import machine
 from tests.bench.cases import Traffic
+from tests.bench.compiled import built
 from tests.bench.peers.asterisk import WAYS, asterisk, version
 from tests.bench.peers.subject import Figures, Subject, measure
 from tests.bench.peers.table import markdown
-from tests.bench.programs import ProgramFailed
+from tests.bench.programs import Pinned, ProgramFailed
 from tests.bench.rig import Rig, Setting
 
 _OURS = {"sipbridge": Traffic(), "sipbridge-100": Traffic(append_ms=100)}
+_BARE = {"bare": 20, "bare-40": 40}
+_START_S = 20.0
 _NAMES = {
     "sipbridge": "sipbridge, appends of 20 ms",
     "sipbridge-100": "sipbridge, appends of 100 ms",
+    "bare": "a loop in Python with nothing in it, appends of 20 ms",
+    "bare-40": "the same, appends of 40 ms",
     "echo": "Asterisk, `Echo()`",
     "audiosocket": "Asterisk, `AudioSocket()`",
     "websocket": "Asterisk, `chan_websocket`",
@@ -33,18 +39,41 @@ def started(name: str, setting: Setting, folder: Path) -> Iterator[Subject]:
     if name in WAYS:
         with asterisk(setting, name, folder) as subject:
             yield subject
+    elif name in _BARE:
+        with bare(setting, _BARE[name], folder) as subject:
+            yield subject
     else:
         with Rig(setting, _OURS[name]) as rig:
             service = rig.service
-            yield Subject(
-                service.pid, service.target, rig.server, frames=lambda told: told["append_audio_bytes"] // 160
-            )
+            yield Subject(service.pid, service.target, rig.server, frames=_frames)
+
+
+@contextlib.contextmanager
+def bare(setting: Setting, append_ms: int, folder: Path) -> Iterator[Subject]:
+    """The yardstick: see bare_bridge.py."""
+    with Pinned([*setting.server], setting.load_cores, folder / "server.log") as server:
+        provider = f"ws://127.0.0.1:{server.line(_START_S)['port']}/v1/realtime"
+        command = [sys.executable, "-m", "tests.bench.peers.bare_bridge", "--provider", provider]
+        command += ["--append-ms", str(append_ms)]
+        with Pinned(command, [setting.service_core], folder / "bare.log") as bridge:
+            target = f"127.0.0.1:{bridge.line(_START_S)['port']}"
+            yield Subject(bridge.pid, target, server, frames=_frames)
+
+
+def _frames(told: Mapping[str, Any]) -> int:
+    return int(told["append_audio_bytes"]) // 160
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; 0 when everything could be measured."""
     given = _parsed(arguments)
-    setting = Setting(service_core=given.service_core, load_cores=(given.load_core,), seconds=given.seconds)
+    try:
+        build = None if given.plain else built()
+    except ProgramFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    cores = given.service_core, (given.load_core,)
+    setting = Setting(service_core=cores[0], load_cores=cores[1], seconds=given.seconds, build=build)
     rows, failed = list[Figures](), 0
     for name in given.only.split(","):
         for calls in map(int, given.calls.split(",")):
@@ -53,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except ProgramFailed as failure:
                 print(f"{name} with {calls} calls: {failure}", file=sys.stderr)
                 failed += 1
-    about = machine.described() | {"asterisk": version()}
+    about = machine.described() | {"build": "plain" if build is None else "compiled", "asterisk": version()}
     print(", ".join(str(value) for value in about.values() if value), end="\n\n")
     print(markdown(rows))
     return 1 if failed else 0
@@ -77,6 +106,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seconds", type=float, default=8.0, help="of each measuring window")
     add("--service-core", type=int, default=0)
     add("--load-core", type=int, default=1, help="of callers and far ends")
+    add("--plain", action="store_true", help="sipbridge's source as it is, not compiled as in the image")
     given = parser.parse_args(arguments)
     if strangers := set(given.only.split(",")) - set(_NAMES):
         parser.error(f"no {', '.join(sorted(strangers))}: there are {', '.join(_NAMES)}")
