@@ -213,6 +213,10 @@ class App:
         """Name, state and detail of each registration of ours."""
         return self.trunks.states()
 
+    async def gather(self) -> None:
+        """Read what the next scrape needs of the calls."""
+        await self.sums.gather()
+
     def _warn(self) -> None:
         """Say at the start what would surprise somebody later."""
         for name, profile in self.profiles.items():

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+FAMILIES_AT_ONCE = 8
+"""Written before packets get their turn: a quarter of a millisecond."""
 
 
 class Service(Protocol):
@@ -19,6 +26,20 @@ class Service(Protocol):
     def registrations(self) -> list[tuple[str, str, str]]:
         """Name, state and detail of each registration of ours."""
         ...
+
+    async def gather(self) -> None:
+        """Read what the next scrape needs of the calls."""
+        ...
+
+
+class _Some(Collector):
+    """Families that were read already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class WebServer:
@@ -51,7 +72,12 @@ class WebServer:
             await self._runner.cleanup()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        await self._service.gather()
+        families, pieces = list(self._registry.collect()), []
+        for at in range(0, len(families), FAMILIES_AT_ONCE):
+            pieces.append(generate_latest(_Some(families[at : at + FAMILIES_AT_ONCE])))
+            await asyncio.sleep(0)
+        return web.Response(body=b"".join(pieces), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
