@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from bridge.media.endpoint import LARGEST, RtpEndpoint
+from bridge.media.endpoint import LARGEST, Loop, RtpEndpoint
 from bridge.media.reports import RtcpReporter
 from bridge.media.rtcp import RtcpError, random_cname
 from bridge.media.rtp import RtpError
@@ -55,7 +55,7 @@ class ControlChannel:
         self._open_socket = open_socket
         self._terms: Rtcp | None = None
         self._socket: socket.socket | None = None  # with a port of its own
-        self._loop: asyncio.AbstractEventLoop | None = None  # before `start`
+        self._loop: Loop | None = None  # before `start`
         self._came_from: Address | None = None  # of the newest report, when not multiplexed
 
     def adopt(self, terms: Rtcp | None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from bridge.media.rtp import RtpError, RtpPacket, parse
 from bridge.media.source import Address, SourceLatch
@@ -16,6 +17,19 @@ BEHIND_S = 0.045
 Otherwise one is read: to find the socket empty costs as much as a packet, and the loop wakes us again if it is not."""
 LARGEST = 1500
 """Bytes. G.711 of 60 ms is 492; more than an Ethernet frame is not for us."""
+
+
+class Loop(Protocol):
+    """What reads sockets. uvloop's `remove_reader` gives None where asyncio's gives a bool, and compiled code looks."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object:
+        """Call `callback` when there is something to read."""
+        ...
+
+    def remove_reader(self, fd: int, /) -> object:
+        """Do so no more."""
+        ...
+
 
 Rtcp = Callable[[bytes, Address, float], None]
 
@@ -61,7 +75,7 @@ class RtpEndpoint:
         self._stats = stats
         self._clock = clock
         self._deliver = deliver
-        self._loop: asyncio.AbstractEventLoop | None = None  # while not reading
+        self._loop: Loop | None = None  # while not reading
         self._closed = False
         self._read_at = 0.0
         self.protect(None, None)

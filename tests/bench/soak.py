@@ -26,6 +26,7 @@ _COUNTED = {
     "lost": "sipbridge_rtp_lost_total",
     "dropped": "sipbridge_uplink_dropped_bytes_total",
     "skipped": "sipbridge_pacer_skipped_slots_total",
+    "failed": 'sipbridge_calls_total{reason="internal_error"}',
 }
 
 
