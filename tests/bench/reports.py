@@ -112,6 +112,7 @@ def faults(traffic: Traffic, calls: int, caller: CallerReport, server: ServerRep
     counts = {
         "refused": caller.refused,
         "ended": caller.ended,
+        "failed": round(metrics.get('sipbridge_calls_total{reason="internal_error"}', 0)),
         "RTP lost": caller.lost,
         "RTP out of order": caller.reordered,
         "RTP twice": caller.duplicates,

@@ -18,6 +18,7 @@ from tests.bench.rig import Rig, Setting
 
 _REPORT_S = 60.0
 _TOLD = (
+    'sipbridge_calls_total{reason="internal_error"}',
     "sipbridge_rtp_lost_total",
     "sipbridge_rtp_late_total",
     "sipbridge_uplink_dropped_bytes_total",
