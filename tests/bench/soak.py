@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +97,28 @@ def soak(
 
 def _sampled(rig: Rig, seconds: float, tell: Callable[[str], None]) -> list[Sample]:
     begun, samples = time.monotonic(), list[Sample]()
-    while (passed := time.monotonic() - begun) < seconds:
+    for number in count(1):
+        if (passed := time.monotonic() - begun) >= seconds:
+            return samples
         if not rig.service.runs:
             raise ProgramFailed(rig.service.last_words())
-        calls = round(rig.service.metrics()["sipbridge_calls_active"])
-        files = len(list(Path(f"/proc/{rig.service.pid}/fd").iterdir()))
-        samples.append(Sample(passed, rig.service.memory().rss_kib, calls, files))
-        if len(samples) % 12 == 1:
-            tell(f"{passed / 60:.0f} min: {samples[-1].rss_kib / 1024:.1f} MiB, {calls} calls, {files} files open")
-        time.sleep(max(0.0, begun + len(samples) * SAMPLE_S - time.monotonic()))
-    return samples
+        try:
+            samples.append(_sample(rig, passed))
+        except TimeoutError:  # others have the core: an hour's work is not thrown away for that
+            tell(f"{passed / 60:.0f} min: the service did not answer, a sample is left out")
+        else:
+            newest = samples[-1]
+            if number % 12 == 1:
+                size = newest.rss_kib / 1024
+                tell(f"{passed / 60:.0f} min: {size:.1f} MiB, {newest.calls} calls, {newest.files} files open")
+        time.sleep(max(0.0, begun + number * SAMPLE_S - time.monotonic()))
+    raise AssertionError("unreachable")
+
+
+def _sample(rig: Rig, passed: float) -> Sample:
+    calls = round(rig.service.metrics()["sipbridge_calls_active"])
+    files = len(list(Path(f"/proc/{rig.service.pid}/fd").iterdir()))
+    return Sample(passed, rig.service.memory().rss_kib, calls, files)
 
 
 def _as_json(samples: Sequence[Sample], found: Growth, counted: dict[str, int]) -> dict[str, Any]:
