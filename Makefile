@@ -6,7 +6,7 @@ ARGS ?=
 export VENV
 export PYTHON
 PY := $(VENV)/bin/python
-CODE := bridge tests
+CODE := bridge tests setup.py
 
 .PHONY: help demo test test-interop test-long bench check format lock image clean set-up phones peers
 
