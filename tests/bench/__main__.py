@@ -80,7 +80,7 @@ def _run(given: argparse.Namespace) -> int:
         return 1
     cases, about, begun = _chosen(given), machine.described(), time.monotonic()
     about["build"] = "plain" if build is None else "compiled"
-    bench = Bench(given, build)
+    bench, stopped = Bench(given, build), True
     try:
         for case in cases:
             _tell(f"{case.name}: {case.title}")
@@ -90,16 +90,20 @@ def _run(given: argparse.Namespace) -> int:
                 rows.append(Row(case.name, 0, f"failed: {str(failure).strip().splitlines()[-1]}"))
                 _tell(f"{case.name} failed: {failure}")
                 failed += 1
+        stopped = False
     finally:  # what was measured before somebody lost patience is worth as much
-        _report(given, rows, about, round(time.monotonic() - begun))
+        if rows or not stopped:
+            _report(given, rows, about | {"stopped": "stopped before its end"} if stopped else about, begun)
     return 1 if failed else 0
 
 
-def _report(given: argparse.Namespace, rows: list[Row], about: dict[str, Any], took_s: int) -> None:
+def _report(given: argparse.Namespace, rows: list[Row], about: dict[str, Any], begun: float) -> None:
     print(table(rows, about))
     settings = {"seconds": given.seconds, "service_core": given.service_core, "load_cores": given.load_cores}
     given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(document(rows, about, settings | {"took_s": took_s}), indent=1) + "\n")
+    given.json.write_text(
+        json.dumps(document(rows, about, settings | {"took_s": round(time.monotonic() - begun)}), indent=1) + "\n"
+    )
     print(f"all figures: {given.json}")
 
 
@@ -163,6 +167,12 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         parser.error("--seconds: a window takes 1 s to an hour")
     if given.calls and min(given.calls) < 1:
         parser.error("--calls: one at least")
+    if not 0 <= given.soak_minutes <= 10_000:
+        parser.error("--soak-minutes: 0 or more")
+    if given.soak_calls < 1:
+        parser.error("--soak-calls: one at least")
+    if given.json.is_dir():
+        parser.error(f"--json: {given.json} is a folder, not a file")
     if "soak" in given.cases.split(",") and given.soak_minutes <= 0:
         parser.error("the soak needs --soak-minutes")
     cores = os.sched_getaffinity(0)

@@ -138,6 +138,9 @@ class BenchService(Pinned):
                 # Somebody else was given the same free port a moment later.
                 if _TAKEN not in str(failure) or attempt == _STARTS - 1:
                     raise
+            except BaseException:  # told to stop meanwhile: nobody else knows of it yet
+                service.stop()
+                raise
             else:
                 return service
         raise AssertionError("unreachable")

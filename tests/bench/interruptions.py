@@ -63,6 +63,8 @@ def barge_in(case: Case, measure: Measurements) -> Iterator[Row]:
             f"silence after p50 {stops['p50']:.1f} p99 {stops['p99']:.1f} max {stops['max']:.1f} ms,"
             f" {len(found.stop_ms)} interruptions, {len(found.wrong_ms)} told wrong, {found.untold} untold"
         )
+        if not found.stop_ms:
+            result = "no interruption seen: more calls or --seconds show some"
         details = {"silence_after_ms": stops, "wrong_ms": sorted(found.wrong_ms), "untold": found.untold}
         yield Row.of(case.name, measured, result, barge_in=details)
 

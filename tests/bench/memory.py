@@ -45,7 +45,7 @@ def memory_per_call(case: Case, setting: Setting, tell: Callable[[str], None]) -
     """One row: all levels, the slope, and what is left."""
     with Rig(setting, case.traffic) as rig:
         levels, callers = [Level(0, rig.service.memory(), 0.0)], []
-        for calls in case.calls:
+        for calls in sorted(set(case.calls)):
             more = calls - levels[-1].calls
             callers.append(caller := rig.caller(more))
             rig.settled(caller, more)

@@ -108,6 +108,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--load-core", type=int, default=1, help="of callers and far ends")
     add("--plain", action="store_true", help="sipbridge's source as it is, not compiled as in the image")
     given = parser.parse_args(arguments)
+    if given.seconds < 1 or min(map(int, given.calls.split(","))) < 1:
+        parser.error("one call and one second at least")
     if strangers := set(given.only.split(",")) - set(_NAMES):
         parser.error(f"no {', '.join(sorted(strangers))}: there are {', '.join(_NAMES)}")
     return given
