@@ -17,8 +17,11 @@ def test_a_call_costs_no_more_than_is_on_record() -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("service and load need a core each")
+    known = ratio.recorded()
+    if known is None:
+        pytest.skip("nothing on record for this processor: python -m tests.bench --record-ratio")
     found = ratio.measure(Setting(service_core=cores[0], load_cores=(cores[1],)))
-    print(f"\non record {ratio.recorded():.2f}; {found}")
+    print(f"\non record {known:.2f}; {found}")
     if found.noisy:
         pytest.skip(f"others used {found.foreign:.1f} cores meanwhile; the ratio was {found.ratio:.2f}")
-    assert found.ratio <= ALLOWED * ratio.recorded(), "if it is meant: python -m tests.bench --record-ratio"
+    assert found.ratio <= ALLOWED * known, "if it is meant: python -m tests.bench --record-ratio"
