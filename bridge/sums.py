@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bridge.call import Call
@@ -74,23 +75,30 @@ class Sums:
 
         A call that ends meanwhile counts as running: what it leaves is not yet in the sums that were taken first.
         """
-        gathered, calls = Totals(), tuple(self._app.calls)
-        for name, family in self.totals.sums.items():
-            gathered.add_all(name, family)
-        for at in range(0, len(calls), CALLS_AT_ONCE):
-            for call in calls[at : at + CALLS_AT_ONCE]:
-                _add_call(gathered, call)
+        gathered = Totals()
+        for _ in self._of_calls(gathered):
             await asyncio.sleep(0)
         self._gathered = gathered
+
+    def _of_calls(self, totals: Totals) -> Iterator[None]:
+        """Add all calls, over and running; a step for each few of them."""
+        calls = tuple(self._app.calls)
+        for name, family in self.totals.sums.items():
+            totals.add_all(name, family)
+        for at in range(0, len(calls), CALLS_AT_ONCE):
+            for call in calls[at : at + CALLS_AT_ONCE]:
+                _add_call(totals, call)
+            yield
 
     def read(self, totals: Totals) -> None:
         """Everything, as of now; of the calls what was gathered just before, if it was."""
         gathered, self._gathered = self._gathered, None
-        for name, family in (gathered or self.totals).sums.items():
-            totals.add_all(name, family)
         if gathered is None:
-            for call in self._app.calls:
-                _add_call(totals, call)
+            for _ in self._of_calls(totals):
+                pass
+        else:
+            for name, family in gathered.sums.items():
+                totals.add_all(name, family)
         sip, pacer = self._app.user_agent.stats, self._app.pacer
         totals.add_all("sip_requests_received", sip.received)
         totals.add_all("sip_responses_sent", {str(status): count for status, count in sip.answers.items()})

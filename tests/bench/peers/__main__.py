@@ -72,8 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ProgramFailed as failure:
         print(failure, file=sys.stderr)
         return 1
-    cores = given.service_core, (given.load_core,)
-    setting = Setting(service_core=cores[0], load_cores=cores[1], seconds=given.seconds, build=build)
+    setting = Setting(
+        service_core=given.service_core, load_cores=(given.load_core,), seconds=given.seconds, build=build
+    )
     rows, failed = list[Figures](), 0
     for name in given.only.split(","):
         for calls in map(int, given.calls.split(",")):

@@ -81,14 +81,11 @@ class Call:
     async def listen(self) -> None:
         """Events of the model, until the session is gone."""
         async for event in self.link:
-            if (
-                b'"response.output_audio.delta"' in event[:200]
-                if isinstance(event, bytes)
-                else "output_audio.delta" in event
-            ):
+            assert isinstance(event, str)
+            if "output_audio.delta" in event[:200]:
                 audio = base64.b64decode(orjson.loads(event)["delta"])
                 self.down.extend(audio[at : at + FRAME] for at in range(0, len(audio), FRAME))
-            elif "input_audio_buffer.speech_started" in event:  # type: ignore[operator]
+            elif "input_audio_buffer.speech_started" in event:
                 self.down.clear()
 
 
