@@ -10,7 +10,9 @@ from setuptools import setup
 
 MEDIA = """concealment control drift endpoint incoming item jitter keypad outgoing pacer playout
     reception reports rtp source stats stream timeline"""
-REALTIME = "budget session text_frame uplink openai/messages"
+REALTIME = """budget debt faults frame_ends protocol session text_frame transcript transcript_slot uplink
+    openai/caller_turns openai/conversation openai/messages openai/outbox openai/protocol openai/reactions
+    openai/response_slot openai/tallies openai/tool_calls"""
 COMPILED = [f"bridge/media/{name}.py" for name in MEDIA.split()] + [
     f"bridge/realtime/{name}.py" for name in REALTIME.split()
 ]

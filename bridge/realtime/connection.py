@@ -6,11 +6,15 @@ from collections.abc import Callable
 
 from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
+from websockets.protocol import Event, State
+
+from bridge.realtime.frame_ends import FrameEnds
 
 TURN_MESSAGES = 16
 """Handed over from what came in one piece: a server that floods must not hold up the calls."""
 _DATA = (Opcode.TEXT, Opcode.BINARY)
+_BLANK_LINE = b"\r\n\r\n"
+"""Ends the answer to the handshake."""
 
 Take = Callable[[bytes], bool]
 """Gets a message; False: it is not taken, and waits in the queue."""
@@ -20,26 +24,53 @@ class Connection(ClientConnection):
     """A connection that needs no task to read a message, and is freed when it is gone without the collector of cycles.
 
     The library puts each message into a queue and wakes who waits there, which costs as much as most messages do. While
-    there is an `on_message` they go to it, in their order. What it does not take, what is in fragments and what is too
-    much at once goes through the queue, for `recv`.
+    there is an `on_message` they go to it, in their order; those that lie whole in what was read pass by the library's
+    parser. What is not taken, what is in fragments and what is too much at once goes through the queue, for `recv`.
     """
 
     on_message: Take | None = None
     _room = 0
+    _answer = b""
+    """The last bytes of the answer to the handshake, while that is not whole."""
+    _ends: FrameEnds | None = None  # before there are frames
 
     def data_received(self, data: bytes) -> None:
         self._room = TURN_MESSAGES
-        super().data_received(data)
+        ends = self._ends
+        if ends is None:
+            self._shake_hands(data)
+            return
+        data = ends.joined(data)
+        for start, end, message in ends.pieces(data):
+            if not (message and self.protocol.state is State.OPEN and self._hand_over(data[message:end])):
+                super().data_received(data[start:end])
+
+    def _shake_hands(self, data: bytes) -> None:
+        """The answer, and what came with it."""
+        at = (self._answer + data).find(_BLANK_LINE)
+        if at < 0:
+            self._answer = (self._answer + data)[1 - len(_BLANK_LINE) :]
+            super().data_received(data)
+            return
+        end = at + len(_BLANK_LINE) - len(self._answer)
+        super().data_received(data[:end])
+        if self.protocol.state is State.OPEN:
+            self._ends = FrameEnds()
+        if end < len(data):
+            behind = super().data_received if self._ends is None else self.data_received
+            behind(data[end:])
 
     def process_event(self, event: Event) -> None:
-        if not (isinstance(event, Frame) and event.opcode in _DATA and event.fin and self._hand_over(event)):
+        if not (
+            isinstance(event, Frame) and event.opcode in _DATA and event.fin and self._hand_over(bytes(event.data))
+        ):
             super().process_event(event)
 
-    def _hand_over(self, whole: Frame) -> bool:
+    def _hand_over(self, message: bytes) -> bool:
         if self.on_message is None or not self._room or self.recv_messages.frames:
             return False  # what waits in the queue is earlier
         self._room -= 1
-        return self.on_message(bytes(whole.data))
+        return self.on_message(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -511,9 +510,8 @@ def test_a_flood_of_places_and_of_calls_takes_no_more_room_than_a_call() -> None
         talk.tell(
             ev.Placed(f"p{number}", "tool"), ev.ToolCall(f"c{number}", "f", "{}"), ev.AgentSaying(f"a{number}", "x")
         )
-    held: Any = vars(talk.transcript)
     assert all(
-        len(held[name]) <= module.ENTRIES
+        len(getattr(talk.transcript, name)) <= module.ENTRIES
         for name in ("_slots", "_past", "_former", "_calls", "_unfinished", "_open", "_places")
     )
 
@@ -548,4 +546,4 @@ def test_no_events_in_any_order_break_it(events: list[ev.Event]) -> None:
     talk.transcript.entries()
     talk.transcript.history()
     sessions = 1 + sum(isinstance(event, ev.Back) for event in events)
-    assert vars(talk.transcript)["_audio_bytes"] <= sessions, "a byte of each session's turn"
+    assert talk.transcript._audio_bytes <= sessions, "a byte of each session's turn"
