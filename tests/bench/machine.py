@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import re
-import resource
 import subprocess
 import time
 from collections.abc import Callable, Collection
@@ -57,11 +56,9 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
-def busy_s(stat: str) -> float:
-    """CPU seconds of `/proc/stat`'s text on all cores, interrupts and what the host has stolen included."""
-    ticks = [int(field) for field in stat.split("\n", 1)[0].split()[1:9]]
-    idle, waiting = ticks[3:5]
-    return (sum(ticks) - idle - waiting) / os.sysconf("SC_CLK_TCK")
+def stolen_s(stat: str) -> float:
+    """CPU seconds that the host has given to others while ours wanted to run, from `/proc/stat`'s text, all cores."""
+    return int(stat.split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def processes() -> dict[int, float]:
@@ -77,10 +74,9 @@ def processes() -> dict[int, float]:
 class Foreign:
     """How many cores others have used since it was made. `own`: the processes that are ours, ended ones left out.
 
-    Two ways to tell, and each misses something: the clocks of processes do not show those of other containers and those
-    that have ended; the ticks of `/proc/stat` miss programs that wake with the tick, as a pacer does. What is left over
-    of the idle time is no third way: on a virtual machine every wake-up takes some of that for itself. So the larger of
-    the two counts. The other parameters are for tests.
+    What the clocks of other processes show, and what the host says that it took away. The ticks of `/proc/stat` say
+    nothing: they find a program that wakes with them always at work, or never. Who cannot be seen from here, in another
+    container of the machine, shows in how long the service waits for its core. The other parameters are for tests.
     """
 
     def __init__(
@@ -91,21 +87,13 @@ class Foreign:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._own, self._clocks, self._stat, self._now = own, clocks, stat, now
-        self._ended_s = _ended_s()
-        self._before, self._busy_s, self._began = clocks(), busy_s(stat()), now()
+        self._before, self._stolen_s, self._began = clocks(), stolen_s(stat()), now()
 
     def cores(self) -> float:
         """Others' share since then, 1.0 for a whole core."""
         # Ours come first: asking for them reaps those that have ended, which else still have a clock.
         own, clocks, seconds = self._own(), self._clocks(), self._now() - self._began
         used = {pid: s - self._before.get(pid, 0.0) for pid, s in clocks.items()}
-        ours = sum(used.get(pid, 0.0) for pid in own)
-        by_clocks = sum(used.values()) - ours
-        by_ticks = busy_s(self._stat()) - self._busy_s - ours - (_ended_s() - self._ended_s)
-        return max(0.0, by_clocks, by_ticks) / seconds if seconds > 0 else 0.0
-
-
-def _ended_s() -> float:
-    """CPU seconds of our children that have ended."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return ended.ru_utime + ended.ru_stime
+        by_clocks = sum(used.values()) - sum(used.get(pid, 0.0) for pid in own)
+        stolen = stolen_s(self._stat()) - self._stolen_s
+        return max(0.0, by_clocks + stolen) / seconds if seconds > 0 else 0.0

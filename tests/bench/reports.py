@@ -18,6 +18,8 @@ CPU_SHARE = 0.9
 LATE_P99_MS = 2.0
 """How late the generator's own schedule may be."""
 NOISY_CORES = 0.2
+WAITED = 0.02
+"""Share of a window in which somebody else had the service's core: without others it is 0.0005."""
 
 
 @dataclass(frozen=True, slots=True)

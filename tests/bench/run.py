@@ -13,7 +13,7 @@ from tests.bench.bench_service import CpuTime, Memory
 from tests.bench.cases import Traffic
 from tests.bench.machine import Foreign
 from tests.bench.programs import Pinned
-from tests.bench.reports import NOISY_CORES, CallerReport, ServerReport, faults, generator_limits
+from tests.bench.reports import NOISY_CORES, WAITED, CallerReport, ServerReport, faults, generator_limits
 from tests.bench.rig import Rig, Setting
 
 _REPORT_S = 60.0
@@ -70,7 +70,7 @@ class Measured:
     @property
     def noisy(self) -> bool:
         """Whether others used so much of the machine that the figures are partly theirs."""
-        return self.seen.foreign > NOISY_CORES
+        return self.seen.foreign > NOISY_CORES or self.seen.cpu.waited_s > WAITED * self.seen.seconds
 
     @property
     def cpu_share(self) -> float:

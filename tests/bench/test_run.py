@@ -102,17 +102,16 @@ def test_cpu_time_and_memory_are_those_of_the_process() -> None:
 
 def test_others_are_processes_that_are_not_ours() -> None:
     clocks = iter([{1: 50.0, 2: 7.0, 3: 1.0}, {1: 54.0, 2: 9.0, 4: 0.5}])
-    stats, now = iter([_stat(busy=1000), _stat(busy=1610)]), iter([100.0, 110.0])
+    stats, now = iter([_stat(stolen=10), _stat(stolen=20)]), iter([100.0, 110.0])
     others = machine.Foreign(lambda: [1], lambda: next(clocks), lambda: next(stats), lambda: next(now))
-    # 4 s were ours, 2 s another's, half a second one's that began meanwhile; the ticks show 2.1 s.
-    assert others.cores() == pytest.approx(0.25)
+    # 4 s were ours, 2 s another's, half a second one's that began meanwhile; the host took a tenth of one.
+    assert others.cores() == pytest.approx(0.25 + 0.01)
 
 
-def test_others_that_cannot_be_seen_show_in_the_ticks() -> None:
-    clocks = iter([{1: 50.0}, {1: 54.0}])
-    stats, now = iter([_stat(busy=1000), _stat(busy=2000)]), iter([100.0, 110.0])
-    others = machine.Foreign(lambda: [1], lambda: next(clocks), lambda: next(stats), lambda: next(now))
-    assert others.cores() == pytest.approx(0.6)
+def test_others_that_cannot_be_seen_show_in_the_wait_for_the_core() -> None:
+    quiet = measured().seen
+    for waited_s, noisy in ((0.1, False), (0.3, True)):
+        assert measured(seen=replace(quiet, cpu=replace(quiet.cpu, waited_s=waited_s))).noisy is noisy
 
 
 def test_a_program_of_ours_that_has_ended_is_not_another() -> None:
@@ -124,7 +123,7 @@ def test_a_program_of_ours_that_has_ended_is_not_another() -> None:
     def own() -> list[int]:
         return [each.pid for each in programs if each.poll() is None]
 
-    others = machine.Foreign(own, clocks, lambda: _stat(busy=1000))
+    others = machine.Foreign(own, clocks, lambda: _stat(stolen=10))
     programs.append(subprocess.Popen([sys.executable, "-c", "sum(range(3_000_000))"]))
     os.waitid(os.P_PID, programs[0].pid, os.WEXITED | os.WNOWAIT)
     assert clocks(), "nobody has waited for it yet: its clock is still there"
@@ -137,9 +136,9 @@ def test_every_process_has_a_clock() -> None:
     assert clocks[os.getpid()] == pytest.approx(machine.cpu_s(os.getpid()), abs=0.5)
 
 
-def _stat(busy: int) -> str:
+def _stat(stolen: int) -> str:
     tick = os.sysconf("SC_CLK_TCK") // 100
-    return f"cpu  {(busy - 40) * tick} {10 * tick} {10 * tick} 99 99 {10 * tick} 0 {10 * tick} 0 0\ncpu0 1 0\n"
+    return f"cpu  700 10 10 99 99 10 0 {stolen * tick} 0 0\ncpu0 1 0\n"
 
 
 def test_the_processor_has_a_name_or_an_architecture() -> None:
