@@ -77,6 +77,8 @@ def config(traffic: Traffic, provider: str, ports: Ports, folder: Path) -> dict[
         sections["limits"]["late_ms"] = 0
     if traffic.pcm:
         agent["server"] = {"g711": False}
+    if traffic.warm:
+        agent |= {"warm": 20, "greeting_wait_ms": 0}
     if traffic.srtp:
         sections["trunks"] = {"caller": {"peers": ["127.0.0.0/8"], "srtp": "required"}}
     if traffic.record:

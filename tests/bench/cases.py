@@ -19,6 +19,8 @@ class Traffic:
     """To the session."""
     srtp: bool = False
     record: bool = False
+    warm: bool = False
+    """A connection to the session is open already, and nobody waits for the greeting."""
     barge_in_ms: int = 0
     """So long after an answer has begun the server hears the caller; 0: never."""
     admission: bool = False

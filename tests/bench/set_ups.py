@@ -81,15 +81,15 @@ def set_ups(case: Case, setting: Setting, tell: Callable[[str], None]) -> Iterat
 
 
 def set_up_time(case: Case, setting: Setting) -> Iterator[Row]:
-    """A row for each number of calls beside which others are set up."""
+    """Two rows for each number of calls beside which others are set up: all of it, and the service's own share."""
     for calls in case.calls:
-        with Rig(setting, Traffic(), _AT_ONCE) as rig:
-            if calls:
-                rig.settled(rig.caller(calls), calls)
-                time.sleep(setting.settle_s)
-            found = _placed(rig, _BESIDE)
-        own = f"at {_BESIDE:g} calls/s, greeting included: {_said(found)}"
-        yield Row(case.name, calls, own, details=_as_json(found))
+        for traffic, what in ((Traffic(), "session and greeting included"), (Traffic(warm=True), "connection open")):
+            with Rig(setting, traffic, _AT_ONCE) as rig:
+                if calls:
+                    rig.settled(rig.caller(calls), calls)
+                    time.sleep(setting.settle_s)
+                found = _placed(rig, _BESIDE)
+            yield Row(case.name, calls, f"at {_BESIDE:g} calls/s, {what}: {_said(found)}", details=_as_json(found))
 
 
 def _placed(rig: Rig, rate: float) -> SetUps:
@@ -114,6 +114,7 @@ def _said(found: SetUps) -> str:
         words += f", {found.failed} of {found.placed} failed"
     if found.refusals:
         words += f" ({', '.join(found.refusals)})"
+    words += f", generator: caller {found.caller_share:.0%} of a core" * (found.caller_share > CPU_SHARE)
     return words + f", noisy: others used {found.foreign:.1f} cores" * (found.foreign > NOISY_CORES)
 
 
