@@ -33,7 +33,11 @@ class Bench:
     def __init__(self, given: argparse.Namespace, build: Path | None) -> None:
         self._given = given
         self.setting = Setting(
-            service_core=given.service_core, load_cores=tuple(given.load_cores), seconds=given.seconds, build=build
+            service_core=given.service_core,
+            load_cores=tuple(given.load_cores),
+            seconds=given.seconds,
+            woken=given.woken,
+            build=build,
         )
         self._measure = Measurements(self.setting, _tell)
 
@@ -100,6 +104,7 @@ def _run(given: argparse.Namespace) -> int:
 def _report(given: argparse.Namespace, rows: list[Row], about: dict[str, Any], begun: float) -> None:
     print(table(rows, about))
     settings = {"seconds": given.seconds, "service_core": given.service_core, "load_cores": given.load_cores}
+    settings["woken"] = given.woken
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(
         json.dumps(document(rows, about, settings | {"took_s": round(time.monotonic() - begun)}), indent=1) + "\n"
@@ -149,6 +154,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--soak-minutes", type=float, default=0.0, help="run the soak for so long, and nothing else unless named")
     add("--soak-calls", type=int, default=100, help="calls at a time of the soak")
     add("--plain", action="store_true", help="measure the source as it is, not compiled as in the image")
+    add("--woken", action="store_true", help="let the service pay for waking the server, which sleeps on this machine")
     add("--record-ratio", action="store_true", help="measure the service against the calibration loop, and keep that")
     given = parser.parse_args(arguments)
     if given.quick:

@@ -37,6 +37,8 @@ class Setting:
     """Calls placed per second."""
     caller: tuple[str, ...] = CALLER
     server: tuple[str, ...] = SERVER
+    woken: bool = False
+    """The server sleeps until something comes, and the service pays for waking it."""
     build: Path | None = None
     """Where the service is imported from; None: the source as it is."""
 
@@ -90,6 +92,8 @@ class Rig:
     def _start_server(self) -> tuple[str, dict[str, str]]:
         """The URL of the session, and what the service's environment needs for it."""
         options, environ, scheme = list(self._server_options), {}, "ws"
+        if self.setting.woken:
+            options += ["--look-us", "0"]
         if self.traffic.tls:
             made = certificate.make(self.folder)
             options += ["--tls-cert", str(made.certificate), "--tls-key", str(made.key)]

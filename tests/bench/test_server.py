@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.bench import realtime_traffic, up_frames
 from tests.bench.realtime_traffic import Encoding, Traffic
-from tests.bench.server import Server
+from tests.bench.server import LOOK_US, Server
 from tests.bench.server_figures import SAMPLES, Figures, Samples, audio_bytes
 from tests.bench.server_session import Course
 from tests.bench.websocket_frames import Append, Frame, FrameReader, NotWebSocket, unmasked
@@ -101,8 +101,10 @@ class Client:
 
 
 @contextlib.contextmanager
-def serving(course: Course = BRIEF, *, sample: int = 1, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    server = Server(course, Figures(), sample=sample, tls=tls)
+def serving(
+    course: Course = BRIEF, *, sample: int = 1, tls: ssl.SSLContext | None = None, look_us: int = LOOK_US
+) -> Iterator[Server]:
+    server = Server(course, Figures(), sample=sample, tls=tls, look_us=look_us)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -448,6 +450,22 @@ def test_a_client_that_reads_late_gets_all_of_it() -> None:
     sizes = [len(base64.b64decode(each["delta"])) for each in events if each["type"] == "response.output_audio.delta"]
     assert sizes == [48_000] * 100
     assert server.figures.bytes_unsent == 0
+
+
+@pytest.mark.parametrize(("look_us", "looks"), [(LOOK_US, True), (0, False)])
+def test_it_looks_at_its_sockets_by_the_clock_or_is_woken(
+    look_us: int, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept, wait = list[float](), time.sleep
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        wait(seconds)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with serving(look_us=look_us) as server, calling(server) as client:
+        assert client.begin()["type"] == "session.updated"
+    assert set(slept) == ({look_us / 1e6} if looks else set())
 
 
 def test_fragments_and_a_farewell() -> None:
