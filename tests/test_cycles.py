@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from bridge.cycles import FREEZES, NEVER, ROUND_S, Cycles
+from bridge.cycles import FREEZES, MOST_GROWTH_BYTES, NEVER, ROUND_S, Cycles, resident_bytes
 
 
 class Node:
@@ -110,26 +111,48 @@ async def test_not_after_every_call(calls: list[int]) -> None:
     cycles.close()
 
 
-async def test_too_much_out_of_sight_is_looked_through_whatever_goes_on(
-    calls: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cycles = await started(calls)
+async def test_where_memory_goes_everything_is_looked_through_whatever_goes_on(calls: list[int]) -> None:
+    memory = [100]
+    cycles = Cycles(lambda: len(calls), lambda: memory[0])
+    cycles.start()
     calls.append(1)
     one = Node()
     one.other = one
     seen = weakref.ref(one)
-    grow_old()
-    cycles.round()
-    del one
-    monkeypatch.setattr("bridge.cycles.MOST_OBJECTS", gc.get_freeze_count() - 1)
-    for _ in range(FREEZES - 2):
+    for _ in range(FREEZES):
         grow_old()
         cycles.round()
+    del one
+    memory[0] += MOST_GROWTH_BYTES
+    cycles.round()
     assert seen() is not None
-    grow_old()
+    memory[0] += 1
     cycles.round()
     assert seen() is None
     cycles.close()
+
+
+async def test_a_round_in_which_nothing_has_come_looks_at_nothing(
+    calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cycles = await started(calls)
+    calls.append(1)
+    for _ in range(FREEZES):
+        grow_old()
+        cycles.round()
+    asked = list[str]()
+    for name in ("collect", "freeze", "unfreeze", "get_freeze_count", "get_objects"):
+        monkeypatch.setattr(gc, name, lambda *_, name=name: asked.append(name))
+    cycles.round()
+    monkeypatch.undo()
+    assert asked == []
+    cycles.close()
+
+
+def test_memory_is_what_the_system_says() -> None:
+    before = resident_bytes()
+    block = bytearray(os.urandom(1)) * (32 << 20)
+    assert resident_bytes() - before > len(block) // 2
 
 
 async def test_it_runs_by_itself(calls: list[int]) -> None:

@@ -29,8 +29,8 @@ TURN_SOCKETS = 64
 """Sockets that are read before the clock is looked at."""
 LOOK_US = 500
 """Microseconds between two looks at the sockets. Who sends to a sleeping process of the same machine pays for waking
-its core, on a virtual machine as much as for the rest of the packet's way; a server elsewhere costs nobody that. So this
-one sleeps by the clock, as the caller does."""
+its core, on a virtual machine as much as for the rest of the packet's way. A server elsewhere costs nobody that, so
+this one sleeps by the clock, as the caller does."""
 
 
 class Server:
