@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.cases import Traffic
@@ -81,9 +81,9 @@ def recorded(path: Path = RECORDED) -> float | None:
 
 
 def measure(setting: Setting) -> Ratio:
-    """Measure by turns; half a minute."""
+    """Measure by turns; half a minute. The server is woken, as another process is in the loop."""
     service_us, foreign = list[float](), 0.0
-    with Rig(setting, Traffic(), _SERVER) as rig, _awake(rig) as awake:
+    with Rig(replace(setting, woken=True), Traffic(), _SERVER) as rig, _awake(rig) as awake:
         bare_us = _bare(rig)
         for _ in range(TURNS):
             watched = Foreign(lambda: [*rig.pids(), awake.pid])
