@@ -16,7 +16,7 @@ from typing import Any
 from tests.bench import carried, compiled, interruptions, machine, memory, ratio, set_ups, soak
 from tests.bench.cases import CASES, Ask, Case, named
 from tests.bench.programs import ProgramFailed
-from tests.bench.rig import Setting
+from tests.bench.rig import SERVER, WOKEN, Setting
 from tests.bench.run import Measurements
 from tests.bench.table import Row, document, table
 
@@ -36,7 +36,7 @@ class Bench:
             service_core=given.service_core,
             load_cores=tuple(given.load_cores),
             seconds=given.seconds,
-            woken=given.woken,
+            server=WOKEN if given.woken else SERVER,
             build=build,
         )
         self._measure = Measurements(self.setting, _tell)
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     rows, failed = list[Row](), 0
     try:
-        build = None if given.plain else compiled.built()
+        build = compiled.chosen(plain=given.plain)
     except ProgramFailed as failure:
         print(failure, file=sys.stderr)
         return 1

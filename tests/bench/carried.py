@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.bench.cases import Case
-from tests.bench.limit import Outcome, guess, search
+from tests.bench.limit import FULL, Outcome, guess, search
 from tests.bench.run import Measured, Measurements
 from tests.bench.table import Row
 
 MOST = 2000
 """Calls: a caller has no more, and one core will not carry them."""
-FULL = 0.95
-"""Share of the core above which a number that is not carried is too large, whatever the host did."""
 
 
 def limit(case: Case, measure: Measurements, most: int = MOST) -> Iterator[Row]:

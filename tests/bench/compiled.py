@@ -37,6 +37,11 @@ def built(folder: Path = FOLDER) -> Path:
     return lib.rename(made)
 
 
+def chosen(*, plain: bool) -> Path | None:
+    """What to import the service from: None for the source as it is. Raises ProgramFailed."""
+    return None if plain else built()
+
+
 def _state() -> str:
     """What the build is made of."""
     sources = sorted((*(ROOT / "bridge").rglob("*.py"), ROOT / "setup.py", ROOT / "pyproject.toml"))

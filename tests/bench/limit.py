@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-_FULL = 0.95
-"""Share of a core at which a first guess expects the limit."""
+FULL = 0.95
+"""Share of a core from which on it is full: a first guess expects the limit there, and queues grow beyond."""
 _STEP = 1.08
 _BACK = 0.88
 
@@ -38,7 +38,7 @@ class Limit:
 
 def guess(calls: int, share: float) -> int:
     """The limit that a core's share at some calls lets expect, if each call costs the same."""
-    return max(calls, round(calls * _FULL / share)) if share > 0 else calls
+    return max(calls, round(calls * FULL / share)) if share > 0 else calls
 
 
 def search(

@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.bench.bench_service import Memory
 from tests.bench.cases import Case
+from tests.bench.limit import FULL
 from tests.bench.programs import Pinned
 from tests.bench.reports import Json
 from tests.bench.rig import Rig, Setting
@@ -19,8 +20,6 @@ _STEADY_S = 10.0
 """With so many seconds every call has heard a whole answer: its queue of audio was as long as it gets."""
 _GONE_S = 35.0
 """Transactions are kept for 32 s (64*T1, RFC 3261 section 17) after the last message."""
-_FULL = 0.95
-"""Share of the core beyond which queues grow: what is measured then is not a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Level:
 
 def kib_per_call(levels: Sequence[Level]) -> float:
     """The slope of the resident memory over the calls, through all levels that have any."""
-    used = [level for level in levels if level.calls and level.cpu_share < _FULL] or list(levels)
+    used = [level for level in levels if level.calls and level.cpu_share < FULL] or list(levels)
     if len(used) < 2:
         used = list(levels[:2])
     calls = [float(level.calls) for level in used]
@@ -51,7 +50,7 @@ def memory_per_call(case: Case, setting: Setting, tell: Callable[[str], None]) -
             rig.settled(caller, more)
             levels.append(_level(rig, calls))
             tell(f"{calls} calls: {levels[-1].memory.rss_kib / 1024:.1f} MiB, core {levels[-1].cpu_share:.0%}")
-            if levels[-1].cpu_share > _FULL:
+            if levels[-1].cpu_share > FULL:
                 break
         gone = _gone(rig, callers)
     yield Row(case.name, levels[-1].calls, _said(levels, gone), details=_as_json(levels, gone))
@@ -74,7 +73,7 @@ def _gone(rig: Rig, callers: Sequence[Pinned]) -> Memory:
 
 def _said(levels: Sequence[Level], gone: Memory) -> str:
     steps = ", ".join(f"{level.calls}: {level.memory.rss_kib / 1024:.1f}" for level in levels)
-    full = f" (beyond {levels[-2].calls} the core is full)" if levels[-1].cpu_share > _FULL else ""
+    full = f" (beyond {levels[-2].calls} the core is full)" if levels[-1].cpu_share > FULL else ""
     return f"{kib_per_call(levels):.0f} KiB per call; MiB at {steps}{full}; gone: {gone.rss_kib / 1024:.1f}"
 
 

@@ -8,11 +8,8 @@ import time
 import uvloop
 
 from bridge.media.pacer import PERIOD, Pacer
+from tests.bench.percentiles import summary
 from tests.media.phone import Line, Phone
-
-
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
 
 
 async def main(calls: int, seconds: float) -> None:
@@ -30,8 +27,9 @@ async def main(calls: int, seconds: float) -> None:
         line.stream.close()
     phone.sock.close()
     errors = [abs(b - a - PERIOD) * 1000 for times in sent for a, b in itertools.pairwise(times)]
-    print(f"{calls} calls, {seconds:g} s: error of the interval p50 {percentile(errors, 0.5):.2f} ms,", end=" ")
-    print(f"p99 {percentile(errors, 0.99):.2f} ms, p99.9 {percentile(errors, 0.999):.2f} ms,", end=" ")
+    told = summary(errors)
+    print(f"{calls} calls, {seconds:g} s: error of the interval p50 {told['p50']:.2f} ms,", end=" ")
+    print(f"p99 {told['p99']:.2f} ms, p99.9 {told['p99_9']:.2f} ms,", end=" ")
     print(f"skipped {pacer.skipped_slots}, CPU {100 * cpu / seconds:.0f} %")
     print("lateness of rounds (ms):", [(bound * 1000, count) for bound, count in pacer.lateness.cumulative_s()[0]])
 

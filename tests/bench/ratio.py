@@ -20,7 +20,7 @@ from tests.bench.cases import Traffic
 from tests.bench.machine import Foreign, described
 from tests.bench.programs import Pinned, ProgramFailed
 from tests.bench.reports import CallerReport
-from tests.bench.rig import Rig, Setting
+from tests.bench.rig import WOKEN, Rig, Setting
 
 RECORDED = Path(__file__).parent / "ratio.json"
 FOREIGN_CORES = 0.4
@@ -83,7 +83,7 @@ def recorded(path: Path = RECORDED) -> float | None:
 def measure(setting: Setting) -> Ratio:
     """Measure by turns; half a minute. The server is woken, as another process is in the loop."""
     service_us, foreign = list[float](), 0.0
-    with Rig(replace(setting, woken=True), Traffic(), _SERVER) as rig, _awake(rig) as awake:
+    with Rig(replace(setting, server=WOKEN), Traffic(), _SERVER) as rig, _awake(rig) as awake:
         bare_us = _bare(rig)
         for _ in range(TURNS):
             watched = Foreign(lambda: [*rig.pids(), awake.pid])

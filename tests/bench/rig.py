@@ -21,6 +21,8 @@ SETTLED_S = 60.0
 """The longest wait for the last INVITE to be answered, beyond the time that the calls take to be placed."""
 CALLER = (sys.executable, "-m", "tests.bench.caller")
 SERVER = (sys.executable, "-m", "tests.bench.server")
+WOKEN = (*SERVER, "--look-us", "0")
+"""Sleeps until something comes, and who sends pays for waking it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,6 @@ class Setting:
     """Calls placed per second."""
     caller: tuple[str, ...] = CALLER
     server: tuple[str, ...] = SERVER
-    woken: bool = False
-    """The server sleeps until something comes, and the service pays for waking it."""
     build: Path | None = None
     """Where the service is imported from; None: the source as it is."""
 
@@ -92,8 +92,6 @@ class Rig:
     def _start_server(self) -> tuple[str, dict[str, str]]:
         """The URL of the session, and what the service's environment needs for it."""
         options, environ, scheme = list(self._server_options), {}, "ws"
-        if self.setting.woken:
-            options += ["--look-us", "0"]
         if self.traffic.tls:
             made = certificate.make(self.folder)
             options += ["--tls-cert", str(made.certificate), "--tls-key", str(made.key)]
