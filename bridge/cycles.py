@@ -19,9 +19,9 @@ ROUND_S = 0.25
 NEVER = 1_000_000_000
 FREEZES = 50
 """Since the last look at everything: some 350,000 objects have come to stay."""
-MOST_GROWTH_BYTES = 1 << 30
+MOST_GROWTH_BYTES = 200 << 20
 """Of resident memory since the last look at everything, while calls never end: then a gap in the calls is better than
-no memory. To count what is out of sight would itself be such a gap: 60 ms with 800 calls."""
+no memory; a thousand calls take less. To count what is out of sight would itself be such a gap: 60 ms with 800."""
 
 
 def resident_bytes() -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from websockets.asyncio.client import ClientConnection
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
 from bridge.realtime.frame_ends import FrameEnds
 
 TURN_MESSAGES = 16
 """Handed over from what came in one piece: a server that floods must not hold up the calls."""
+CONTROLS_PER_S = 100
+"""Pings and pongs of a server in a second; with more its connection ends. Nobody needs so many, each costs as much time
+as a packet of audio, and a pong that the server does not read is memory."""
 _DATA = (Opcode.TEXT, Opcode.BINARY)
 _BLANK_LINE = b"\r\n\r\n"
 """Ends the answer to the handshake."""
@@ -33,6 +36,7 @@ class Connection(ClientConnection):
     _answer = b""
     """The last bytes of the answer to the handshake, while that is not whole."""
     _ends: FrameEnds | None = None  # before there are frames
+    _counted_at = 0.0
 
     def data_received(self, data: bytes) -> None:
         self._room = TURN_MESSAGES
@@ -40,10 +44,28 @@ class Connection(ClientConnection):
         if ends is None:
             self._shake_hands(data)
             return
-        data = ends.joined(data)
+        if (now := self.loop.time()) - self._counted_at >= 1:
+            self._counted_at, ends.controls = now, 0
+        self._follow(ends, ends.joined(data))
+
+    def _follow(self, ends: FrameEnds, data: bytes) -> None:
+        """Hand over the messages; what is between two of them goes to the library in one piece."""
+        done = end = 0
         for start, end, message in ends.pieces(data):
-            if not (message and self.protocol.state is State.OPEN and self._hand_over(data[message:end])):
-                super().data_received(data[start:end])
+            if ends.controls > CONTROLS_PER_S:
+                self._give_up(f"more than {CONTROLS_PER_S} pings and pongs in a second")
+                return
+            if message and self._takes():
+                if done < start:
+                    super().data_received(data[done:start])
+                done = end if self._hand_over(data[message:end]) else start
+        if done < end:
+            super().data_received(data[done:end])
+
+    def _give_up(self, why: str) -> None:
+        self.protocol.fail(CloseCode.POLICY_VIOLATION, why)
+        self.send_data()
+        self.transport.abort()
 
     def _shake_hands(self, data: bytes) -> None:
         """The answer, and what came with it."""
@@ -66,9 +88,15 @@ class Connection(ClientConnection):
         ):
             super().process_event(event)
 
+    def _takes(self) -> bool:
+        """Whether a message would be handed over: what waits in the queue is earlier."""
+        return bool(
+            self.on_message and self._room and not self.recv_messages.frames and self.protocol.state is State.OPEN
+        )
+
     def _hand_over(self, message: bytes) -> bool:
         if self.on_message is None or not self._room or self.recv_messages.frames:
-            return False  # what waits in the queue is earlier
+            return False
         self._room -= 1
         return self.on_message(message)
 

@@ -28,7 +28,8 @@ UNHEARD_MS = 5000
 
 
 class SessionFailed(Exception):
-    """A session could not be had. `reason` is a code of the service, `http_4xx`, `unreachable` or `timeout`."""
+    """A session could not be had. `reason` is a code of the service, `http_4xx`, `redirected`, `unreachable` or
+    `timeout`."""
 
     def __init__(self, reason: str, detail: str, close: tuple[int, str] | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -83,13 +84,18 @@ class Dialer:
             return await self._connected(address)
         except InvalidStatus as error:
             status = error.response.status_code
-            error.args = ()
-            del error.response  # it knows the error, and each would keep the other
+            _let_go(error)
             raise SessionFailed(f"http_{status}", f"the service answered the upgrade with {status}") from None
         except InvalidURI as error:  # its text is the whole URL, in which a secret may stand
             raise SessionFailed("unreachable", "the service's address is no ws:// or wss:// URL") from error
         except (InvalidHandshake, OSError, EOFError) as error:
             raise SessionFailed("unreachable", str(error) or type(error).__name__) from bare(error)
+        except ValueError as error:  # of a name that is none, or of a redirect: our key goes to no other host
+            redirected = isinstance(error.__cause__, InvalidStatus)
+            _let_go(error)
+            if redirected:
+                raise SessionFailed("redirected", "the service redirects elsewhere: configure that address") from None
+            raise SessionFailed("unreachable", str(error)) from None
 
     async def _connected(self, address: Address) -> Connection:
         uri = parse_uri(address.url)
@@ -131,3 +137,13 @@ def _give_up_soon(connection: Connection) -> None:
     raw = connection.transport.get_extra_info("socket")
     if raw is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Answers know the errors that came of them: without this each would keep the other."""
+    while error is not None:
+        cause, error.__traceback__ = error.__cause__ or error.__context__, None
+        if isinstance(error, InvalidStatus):
+            error.args = ()
+            del error.response
+        error = cause

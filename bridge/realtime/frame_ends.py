@@ -22,9 +22,11 @@ Piece = tuple[int, int, int]
 class FrameEnds:
     """Follows one connection from the first byte behind its handshake."""
 
-    __slots__ = ("_begun", "_in_fragments", "_missing")
+    __slots__ = ("_begun", "_in_fragments", "_missing", "controls")
 
     def __init__(self) -> None:
+        self.controls = 0
+        """Control frames since somebody set it to 0."""
         self._begun = b""  # of a head whose rest has not come
         self._missing = 0  # bytes of the frame that has begun
         self._in_fragments = False
@@ -55,6 +57,7 @@ class FrameEnds:
     def _is_message(self, first: int, second: int) -> bool:
         """Whether a head with these two bytes begins a message that is no fragment, nor long or masked."""
         if first & _OPCODE >= _CLOSE:
+            self.controls += 1
             return False
         alone, self._in_fragments = not self._in_fragments, not first & _FIN
         return alone and first in _WHOLE and second < _LONG

@@ -15,11 +15,12 @@ from collections.abc import Callable
 
 from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.protocol import State
 
 from bridge.realtime import events as ev
 from bridge.realtime.budget import Budget
-from bridge.realtime.connection import TURN_MESSAGES, Connection
+from bridge.realtime.connection import TURN_MESSAGES, Connection, bare
 from bridge.realtime.dialer import Dialer, SessionFailed
 from bridge.realtime.protocol import Alarm, Provider
 from bridge.realtime.steady import Steady
@@ -106,7 +107,7 @@ class Session:
                 self.flush()
                 ready = await self._handshake(self._socket)
         except TimeoutError as error:
-            raise SessionFailed("timeout", f"no session within {timeout_s:g} s") from error
+            raise SessionFailed("timeout", f"no session within {timeout_s:g} s") from bare(error)
         self.ready = ready
         self._append_bytes = self._append_ms * ready.audio_in.bytes_per_ms
         if self.protocol.abilities.needs_steady_audio:
@@ -127,9 +128,9 @@ class Session:
                     await self._rest()
                     self._react(frame)
                 await asyncio.sleep(0)  # `recv` does not wait while frames are there
-        except ConnectionClosed:
+        except ConnectionClosed as error:
             self._stop_steady()
-            return ev.Lost(socket.close_code or 1006, socket.close_reason or "")
+            return _lost(error)
         finally:
             socket.on_message = None
 
@@ -281,3 +282,11 @@ class Session:
             waiting = self._held.popleft()
             self._held_bytes -= len(waiting)
             self._write_audio(socket, waiting)
+
+
+def _lost(closed: ConnectionClosed) -> ev.Lost:
+    """How a connection ended: in the server's words; in ours where it was ended for what the server sent."""
+    end = closed.rcvd or closed.sent
+    if end is None or (closed.rcvd is None and end.code == CloseCode.NORMAL_CLOSURE):
+        return ev.Lost(CloseCode.ABNORMAL_CLOSURE, "")
+    return ev.Lost(end.code, end.reason)

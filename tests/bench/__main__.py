@@ -96,7 +96,9 @@ def _run(given: argparse.Namespace) -> int:
                 failed += 1
         stopped = False
     finally:  # what was measured before somebody lost patience is worth as much
-        if rows or not stopped:
+        if not rows and stopped:
+            _tell(f"stopped before anything was measured; {given.json} is as it was")
+        else:
             _report(given, rows, about | {"stopped": "stopped before its end"} if stopped else about, begun)
     return 1 if failed else 0
 
@@ -105,10 +107,9 @@ def _report(given: argparse.Namespace, rows: list[Row], about: dict[str, Any], b
     print(table(rows, about))
     settings = {"seconds": given.seconds, "service_core": given.service_core, "load_cores": given.load_cores}
     settings["woken"] = given.woken
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(
-        json.dumps(document(rows, about, settings | {"took_s": round(time.monotonic() - begun)}), indent=1) + "\n"
-    )
+    whole = document(rows, about, settings | {"took_s": round(time.monotonic() - begun)})
+    _beside(given.json).write_text(json.dumps(whole, indent=1) + "\n")
+    _beside(given.json).replace(given.json)
     print(f"all figures: {given.json}")
 
 
@@ -165,6 +166,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    if given.cases and not given.cases.strip(","):
+        parser.error("--cases: no name in it; --list shows them")
     try:
         named(given.cases)
     except ValueError as error:
@@ -177,8 +180,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         parser.error("--soak-minutes: 0 or more")
     if given.soak_calls < 1:
         parser.error("--soak-calls: one at least")
-    if given.json.is_dir():
-        parser.error(f"--json: {given.json} is a folder, not a file")
+    if fault := _unwritable(given.json):
+        parser.error(f"--json: {fault}")
     if "soak" in given.cases.split(",") and given.soak_minutes <= 0:
         parser.error("the soak needs --soak-minutes")
     cores = os.sched_getaffinity(0)
@@ -186,6 +189,26 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         parser.error(f"no core {sorted(strangers)} here: there are {sorted(cores)}")
     if given.service_core in given.load_cores:
         parser.error("service and load on one core: what is measured then is both")
+
+
+def _unwritable(path: Path) -> str:
+    """Why the figures could not be kept there; said before they are measured."""
+    if path.is_dir():
+        return f"{path} is a folder, not a file"
+    if path.exists() and not path.is_file():
+        return f"{path} is no file"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _beside(path).touch()
+        _beside(path).unlink()
+    except OSError as error:
+        return f"{path} cannot be written: {error.strerror}"
+    return ""
+
+
+def _beside(path: Path) -> Path:
+    """Where a file is written before it takes the place of the last one, which is there until then."""
+    return path.with_name(f".{path.name}.new")
 
 
 def _numbers(text: str) -> list[int]:
@@ -203,5 +226,6 @@ def _stop(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGHUP, _stop)
     signal.signal(signal.SIGINT, _stop)
     sys.exit(main())

@@ -17,6 +17,8 @@ CPU_SHARE = 0.9
 """Of a core: with more than this the generator has no time left to be in time."""
 LATE_P99_MS = 2.0
 """How late the generator's own schedule may be."""
+ANSWERS_S = 9.0
+"""In a window so long every call hears the beginning of an answer: they last eight and a half."""
 NOISY_CORES = 0.2
 WAITED = 0.02
 """Share of a window in which somebody else had the service's core: without others it is 0.0005."""
@@ -109,8 +111,13 @@ class ServerReport:
         )
 
 
-def faults(traffic: Traffic, calls: int, caller: CallerReport, server: ServerReport, metrics: Json) -> list[str]:
-    """Why the calls of a window were not carried, in words; empty when they were. `metrics`: what the window added."""
+def faults(
+    traffic: Traffic, calls: int, caller: CallerReport, server: ServerReport, metrics: Json, *, seconds: float = 10.0
+) -> list[str]:
+    """Why the calls of a window of so many seconds were not carried, in words; empty when they were.
+
+    `metrics`: what the window added.
+    """
     counts = {
         "refused": caller.refused,
         "ended": caller.ended,
@@ -128,7 +135,7 @@ def faults(traffic: Traffic, calls: int, caller: CallerReport, server: ServerRep
     found = [f"{count} {name}" for name, count in counts.items() if count]
     if caller.refusals:
         found[0] += f" ({', '.join(map(str, caller.refusals))})"
-    if traffic.in_clear and not caller.downlink_ms.get("count"):
+    if traffic.in_clear and seconds >= ANSWERS_S and not caller.downlink_ms.get("count"):
         found.append("no answer heard")
     if (p99 := caller.pacing_ms.get("p99", 0)) > PACING_P99_MS:
         found.append(f"pacing p99 {p99:.1f} ms")

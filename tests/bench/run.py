@@ -134,7 +134,7 @@ def measure(setting: Setting, traffic: Traffic, calls: int, *options: str) -> Me
         seen,
         called,
         served,
-        tuple(faults(traffic, calls, called, served, seen.metrics)),
+        tuple(faults(traffic, calls, called, served, seen.metrics, seconds=seen.seconds)),
         tuple(generator_limits(called, served, seen.seconds, len(setting.load_cores))),
     )
 

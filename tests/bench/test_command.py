@@ -30,6 +30,10 @@ COMMAND = [sys.executable, "-m", "tests.bench"]
         ["--soak-minutes", "nan", "--cases", "soak"],
         ["--soak-minutes", "1", "--soak-calls", "0"],
         ["--json", "/"],
+        ["--json", "/dev/full"],
+        ["--json", "/proc/x.json"],
+        ["--json", "/etc/passwd/x.json"],
+        ["--cases", ","],
         ["--cases", "nonsense"],
         ["--service-core", "4096"],
         ["--service-core", "1", "--load-cores", "1"],
@@ -41,7 +45,7 @@ def test_nonsense_is_refused(options: list[str], capsys: pytest.CaptureFixture[s
     assert left.value.code == 2 and "error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_told_to_stop_it_stops_everything_and_tells_what_it_has(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "bench.json"
     options = ["--plain", "--cases", "append-20,append-40", "--calls", "2", "--seconds", "1", "--json", str(path)]

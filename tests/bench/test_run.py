@@ -174,6 +174,7 @@ def test_what_the_caller_misses_is_a_fault(changes: dict[str, Any], said: str) -
 
 
 def test_what_goes_missing_upwards_is_a_fault() -> None:
+    assert faults(PLAIN, 10, replace(CALLER, downlink_ms={}), SERVER, {}, seconds=5) == []
     assert faults(PLAIN, 10, CALLER, replace(SERVER, breaks=1), {}) == ["1 uplink frames lost or twice"]
     assert faults(PLAIN, 10, CALLER, SERVER, {"sipbridge_rtp_lost_total": 1}) == ["1 RTP lost upwards"]
     assert faults(PLAIN, 10, CALLER, SERVER, {"sipbridge_pacer_skipped_slots_total": 4}) == ["4 slots skipped"]

@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
 from bridge.realtime import events as ev
-from bridge.realtime.connection import TURN_MESSAGES, Connection, Take
+from bridge.realtime.connection import CONTROLS_PER_S, TURN_MESSAGES, Connection, Take
 from bridge.realtime.dialer import Address, Dialer
 from tests.realtime.test_session import connected, until
 
@@ -85,6 +85,40 @@ async def test_too_much_at_once_waits_for_a_reader_who_lets_others_have_their_tu
         assert len(taken) == TURN_MESSAGES
         rest = [await near.recv(decode=False) for _ in range(3)]
         assert [int(message) for message in (*taken, *rest)] == list(range(TURN_MESSAGES + 3))
+
+
+@pytest.mark.parametrize("opcode", [Opcode.PING, Opcode.PONG])
+async def test_a_server_that_does_nothing_but_ping_is_left_and_the_end_says_why(opcode: Opcode) -> None:
+    async with connected(lambda event: None) as (session, server):
+        reader = asyncio.create_task(session.run())
+        few = Frame(opcode, b"").serialize(mask=False) * CONTROLS_PER_S
+        server.socket.transport.write(few)
+        await server.socket.send('{"type":"input_audio_buffer.committed","item_id":"i"}')
+        await asyncio.sleep(0.05)
+        assert not reader.done()
+        server.socket.transport.write(few * 100)
+        async with asyncio.timeout(10):
+            lost = await reader
+        assert (lost.code, lost.reason) == (1008, "more than 100 pings and pongs in a second")
+
+
+async def test_pings_are_answered_as_long_as_they_are_few() -> None:
+    async with linked() as (near, far):
+        near.on_message = lambda message: True
+        for _ in range(3):
+            async with asyncio.timeout(10):
+                await (await far.ping())
+
+
+async def test_what_comes_between_two_messages_keeps_its_place() -> None:
+    async with linked() as (near, _):
+        taken: list[bytes] = []
+        near.on_message = into(taken)
+        parts = [Frame(Opcode.TEXT, b"b", fin=False), Frame(Opcode.PING, b""), Frame(Opcode.CONT, b"c")]
+        between = b"".join(part.serialize(mask=False) for part in parts)
+        near.data_received(burst("a") + between + burst("d", "e"))
+        assert await near.recv(decode=False) == b"bc"
+        assert [*taken, *[await near.recv(decode=False) for _ in range(3 - len(taken))]] == [b"a", b"d", b"e"]
 
 
 async def test_fragments_are_put_together_and_keep_their_place() -> None:

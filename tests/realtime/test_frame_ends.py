@@ -153,3 +153,10 @@ async def test_a_refusal_is_told_whole_although_its_words_might_be_a_frame() -> 
     async with answering(lambda request: [refusal]) as dialer:
         with pytest.raises(SessionFailed, match="403"):
             await dialer.connect_now()
+
+
+async def test_a_redirect_is_not_followed_with_our_key_and_says_what_to_do() -> None:
+    refusal = b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    async with answering(lambda request: [refusal]) as dialer:
+        with pytest.raises(SessionFailed, match=r"redirected: .*configure that address"):
+            await dialer.connect_now()

@@ -35,7 +35,7 @@ from tests.realtime.wire import Wire
 from tests.realtime.wooden import ready
 
 OURS = {
-    "bridge.realtime.dialer._Connection",
+    "bridge.realtime.connection.Connection",
     "bridge.realtime.session.Session",
     "bridge.realtime.openai.protocol.OpenAIProtocol",
     "websockets.client.ClientProtocol",
@@ -122,7 +122,15 @@ async def _a_session(end: str, steady: bool) -> None:
         session.on_event = lambda event: None
 
 
-@pytest.mark.parametrize("answer", ["refused", "no HTTP", "nobody", "silence", "goodbye"])
+RAW = {
+    "no HTTP": b"220 mail ready\r\n\r\n",
+    "no upgrade": b"",
+    "redirect": b"HTTP/1.1 302 x\r\nLocation: ws://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+    "503 until the end": b"HTTP/1.1 503 x\r\n\r\nno",
+}
+
+
+@pytest.mark.parametrize("answer", ["refused", "nobody", "silence", "goodbye", *RAW])
 async def test_a_session_that_cannot_be_had(answer: str) -> None:
     await _no_session(answer)
     await asyncio.sleep(0.05)
@@ -140,13 +148,14 @@ async def _no_session(answer: str) -> None:
         await connection.wait_closed()
 
     async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail ready\r\n\r\n")
-        await reader.read()
+        writer.write(RAW.get(answer, b""))
+        if answer != "503 until the end":
+            await reader.read()
         writer.close()
 
     async with serve(handle, "127.0.0.1", 0, process_request=process) as serving:
         mail = await asyncio.start_server(garble, "127.0.0.1", 0)
-        ports = {"no HTTP": mail.sockets[0].getsockname()[1], "nobody": 9}
+        ports = dict.fromkeys(RAW, mail.sockets[0].getsockname()[1]) | {"nobody": 9}
         port = ports.get(answer, serving.sockets[0].getsockname()[1])
         session = Session(OpenAIProtocol(OPTIONS), Dialer(Address(f"ws://127.0.0.1:{port}/")))
         with contextlib.suppress(SessionFailed):  # `pytest.raises` would keep the frames itself
