@@ -65,7 +65,9 @@ ADVICE = {
 CLOSE_ADVICE = {
     1000: "the service ended the session by itself",
     1001: "the service went away, or the session reached its longest time",
-    1006: "the connection broke, or an event was larger than 16 MiB: check the network between",
+    1002: "the service broke the WebSocket protocol: the reason stands beside",
+    1006: "the connection broke: check the network between",
+    1008: "something was sent that nobody may: the reason stands beside",
     1009: "an event was larger than 16 MiB",
     3000: "the service refused the key",
     4000: "the service refused a request: its reason stands beside",
