@@ -58,7 +58,8 @@ class Connection(ClientConnection):
             if message and self._takes():
                 if done < start:
                     super().data_received(data[done:start])
-                done = end if self._hand_over(data[message:end]) else start
+                is_open = self.protocol.state is State.OPEN  # what came before may have been the end
+                done = end if is_open and self._hand_over(data[message:end]) else start
         if done < end:
             super().data_received(data[done:end])
 
@@ -69,9 +70,10 @@ class Connection(ClientConnection):
 
     def _shake_hands(self, data: bytes) -> None:
         """The answer, and what came with it."""
-        at = (self._answer + data).find(_BLANK_LINE)
+        whole = self._answer + data
+        at = whole.find(_BLANK_LINE)
         if at < 0:
-            self._answer = (self._answer + data)[1 - len(_BLANK_LINE) :]
+            self._answer = whole[1 - len(_BLANK_LINE) :]
             super().data_received(data)
             return
         end = at + len(_BLANK_LINE) - len(self._answer)
@@ -89,13 +91,11 @@ class Connection(ClientConnection):
             super().process_event(event)
 
     def _takes(self) -> bool:
-        """Whether a message would be handed over: what waits in the queue is earlier."""
-        return bool(
-            self.on_message and self._room and not self.recv_messages.frames and self.protocol.state is State.OPEN
-        )
+        """Whether a message may be handed over: what waits in the queue is earlier."""
+        return self.on_message is not None and self._room > 0 and not self.recv_messages.frames
 
     def _hand_over(self, message: bytes) -> bool:
-        if self.on_message is None or not self._room or self.recv_messages.frames:
+        if self.on_message is None or not self._takes():
             return False
         self._room -= 1
         return self.on_message(message)

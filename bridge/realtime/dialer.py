@@ -84,18 +84,18 @@ class Dialer:
             return await self._connected(address)
         except InvalidStatus as error:
             status = error.response.status_code
-            _let_go(error)
+            _forget_answer(error)
             raise SessionFailed(f"http_{status}", f"the service answered the upgrade with {status}") from None
         except InvalidURI as error:  # its text is the whole URL, in which a secret may stand
             raise SessionFailed("unreachable", "the service's address is no ws:// or wss:// URL") from error
         except (InvalidHandshake, OSError, EOFError) as error:
             raise SessionFailed("unreachable", str(error) or type(error).__name__) from bare(error)
         except ValueError as error:  # of a name that is none, or of a redirect: our key goes to no other host
-            redirected = isinstance(error.__cause__, InvalidStatus)
-            _let_go(error)
-            if redirected:
-                raise SessionFailed("redirected", "the service redirects elsewhere: configure that address") from None
-            raise SessionFailed("unreachable", str(error)) from None
+            if not isinstance(error.__cause__, InvalidStatus):
+                raise SessionFailed("unreachable", str(error)) from bare(error)
+            _forget_answer(error.__cause__)
+            bare(error)
+            raise SessionFailed("redirected", "the service redirects elsewhere: configure that address") from None
 
     async def _connected(self, address: Address) -> Connection:
         uri = parse_uri(address.url)
@@ -139,11 +139,8 @@ def _give_up_soon(connection: Connection) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS)
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Answers know the errors that came of them: without this each would keep the other."""
-    while error is not None:
-        cause, error.__traceback__ = error.__cause__ or error.__context__, None
-        if isinstance(error, InvalidStatus):
-            error.args = ()
-            del error.response
-        error = cause
+def _forget_answer(error: InvalidStatus) -> None:
+    """The answer knows the error that came of it: each would keep the other, and the error its frames."""
+    bare(error)
+    error.args = ()
+    del error.response

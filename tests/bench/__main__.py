@@ -193,10 +193,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
 
 def _unwritable(path: Path) -> str:
     """Why the figures could not be kept there; said before they are measured."""
-    if path.is_dir():
-        return f"{path} is a folder, not a file"
     if path.exists() and not path.is_file():
-        return f"{path} is no file"
+        return f"{path} is a folder or a device, not a file"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _beside(path).touch()

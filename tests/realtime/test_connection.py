@@ -110,6 +110,14 @@ async def test_pings_are_answered_as_long_as_they_are_few() -> None:
                 await (await far.ping())
 
 
+async def test_behind_a_farewell_nothing_is_a_message_any_more() -> None:
+    async with linked() as (near, _):
+        taken: list[bytes] = []
+        near.on_message = into(taken)
+        near.data_received(burst("a") + Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=False) + burst("b"))
+        assert taken == [b"a"]
+
+
 async def test_what_comes_between_two_messages_keeps_its_place() -> None:
     async with linked() as (near, _):
         taken: list[bytes] = []
