@@ -104,6 +104,11 @@ def test_what_is_not_a_plain_whole_message_is_the_librarys(data: bytes) -> None:
     assert list(ends.pieces(ends.joined(data))) == [(0, len(data), 0)]
 
 
+def test_a_message_in_the_middle_of_another_is_the_librarys_to_judge() -> None:
+    frames = [Frame(Opcode.TEXT, b"a", fin=False), Frame(Opcode.TEXT, b"b")]
+    assert [message for _, _, message in FrameEnds().pieces(served(frames))] == [0, 0]
+
+
 @contextlib.asynccontextmanager
 async def answering(answer: Callable[[str], Iterable[bytes]]) -> AsyncIterator[Dialer]:
     """A server whose answer to a request comes in these pieces; a dialer for it."""
